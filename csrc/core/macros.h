@@ -1,0 +1,18 @@
+// The home of every macro.
+#pragma once
+
+#define CT_INLINE inline __attribute__((always_inline))
+#define CT_NOINLINE __attribute__((noinline))
+#define CT_RESTRICT __restrict__
+#define CT_LIKELY(x) __builtin_expect(!!(x), 1)
+#define CT_UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+#ifdef __CUDACC__
+#define CT_HOST_DEVICE __host__ __device__
+#else
+#define CT_HOST_DEVICE
+#endif
+
+// A formula: callable from host and device, and never emitted as a function of its own. The last matters on the CPU:
+// a copy built with wide vectors would be a weak symbol that the linker may choose for every machine.
+#define CT_FORMULA CT_HOST_DEVICE CT_INLINE
