@@ -1,0 +1,26 @@
+// All kernels of one device level. A family declares its table of function pointers in kernels/<family>.h and fills it in
+// kernels/cpu/<family>.cpp, which is compiled once per level; adding a family is an include and a line here.
+#pragma once
+
+#include "core/cpu_info.h"
+
+// X(type prefix, member name): a FooTable, the member `foo`, filled by CT_ISA::fill_foo(FooTable&).
+#define CT_KERNEL_FAMILIES(X)
+
+// Families with kernels of their own at the level amx, which else is that of avx512: kernels/cpu/amx/<family>.cpp replaces
+// entries in isa_amx::fill_foo(FooTable&).
+#define CT_AMX_FAMILIES(X)
+
+namespace ctorch {
+
+struct KernelTable {
+#define CT_MEMBER(Name, name) Name##Table name;
+  CT_KERNEL_FAMILIES(CT_MEMBER)
+#undef CT_MEMBER
+};
+
+// The table of a level (which this machine must have), and that of active_isa().
+const KernelTable& cpu_kernels(IsaLevel level);
+const KernelTable& cpu_kernels();
+
+}  // namespace ctorch
