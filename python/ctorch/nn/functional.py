@@ -1,0 +1,722 @@
+"""The operations of networks as functions: activations, layers, pools, norms, losses.
+
+What the engine offers with exactly the function's signature stands here as the engine's own function; the rest
+are checks and compositions over it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Callable, Sequence
+
+import ctorch
+
+from .. import _C
+from .._C import Tensor
+from .losses import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+    nll_loss,
+    smooth_l1_loss,
+)
+
+__all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "avg_pool1d",
+    "avg_pool2d",
+    "batch_norm",
+    "bilinear",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "celu",
+    "conv1d",
+    "conv2d",
+    "cosine_similarity",
+    "cross_entropy",
+    "dropout",
+    "dropout1d",
+    "dropout2d",
+    "elu",
+    "embedding",
+    "gelu",
+    "glu",
+    "group_norm",
+    "gumbel_softmax",
+    "hardshrink",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
+    "layer_norm",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "logsigmoid",
+    "max_pool1d",
+    "max_pool2d",
+    "mish",
+    "mse_loss",
+    "nll_loss",
+    "normalize",
+    "one_hot",
+    "pad",
+    "pairwise_distance",
+    "prelu",
+    "relu",
+    "relu6",
+    "rms_norm",
+    "selu",
+    "sigmoid",
+    "silu",
+    "smooth_l1_loss",
+    "softmax",
+    "softmin",
+    "softplus",
+    "softshrink",
+    "softsign",
+    "tanh",
+    "tanhshrink",
+    "threshold",
+]
+
+Size2d = int | Sequence[int]
+
+# The engine's own functions -----------------------------------------------------------------------------------
+
+linear = _C.linear
+conv1d = _C.conv1d
+conv2d = _C.conv2d
+avg_pool2d = _C.avg_pool2d
+gelu = _C.gelu
+softplus = _C.softplus
+sigmoid = _C.sigmoid
+tanh = _C.tanh
+one_hot = _C.one_hot
+
+
+# Activations --------------------------------------------------------------------------------------------------
+
+
+def _maybe_inplace(inplace: bool, function: Callable[..., Tensor], input: Tensor, *args: Any) -> Tensor:
+    """``function(input, *args)``, written back into ``input`` if so asked.
+
+    It is computed from a copy then, as a derivative may need the values that the writing destroys.
+    """
+    if not inplace:
+        return function(input, *args)
+    return input.copy_(function(input.clone(), *args))
+
+
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """Return max(x, 0)."""
+    return input.relu_() if inplace else _C.relu(input)
+
+
+def relu6(input: Tensor, inplace: bool = False) -> Tensor:
+    """Return min(max(x, 0), 6)."""
+    return _maybe_inplace(inplace, _C.hardtanh, input, 0.0, 6.0)
+
+
+def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
+    """Return x limited to [min_val, max_val]."""
+    if min_val > max_val:
+        raise ValueError("min_val cannot be greater than max_val")
+    return _maybe_inplace(inplace, _C.hardtanh, input, min_val, max_val)
+
+
+def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
+    """Return x where it is positive, else negative_slope * x."""
+    return _maybe_inplace(inplace, _C.leaky_relu, input, negative_slope)
+
+
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """Return x where it is positive, else alpha * (exp(x) - 1)."""
+    return _maybe_inplace(inplace, _C.elu, input, alpha)
+
+
+def silu(input: Tensor, inplace: bool = False) -> Tensor:
+    """Return x * sigmoid(x)."""
+    return _maybe_inplace(inplace, _C.silu, input)
+
+
+_SELU_ALPHA = 1.6732632423543772848170429916717  # Klambauer et al., arXiv:1706.02515, equation 14
+_SELU_SCALE = 1.0507009873554804934193349852946
+
+
+def _selu(input: Tensor) -> Tensor:
+    return _C.elu(input, _SELU_ALPHA) * _SELU_SCALE
+
+
+def selu(input: Tensor, inplace: bool = False) -> Tensor:
+    """Return scale * elu(x, alpha) with the constants that keep mean 0 and variance 1."""
+    return _maybe_inplace(inplace, _selu, input)
+
+
+def _celu(input: Tensor, alpha: float) -> Tensor:
+    return _C.elu(input / alpha) * alpha
+
+
+def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """Return x where it is positive, else alpha * (exp(x / alpha) - 1)."""
+    if alpha == 0:
+        raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
+    return _maybe_inplace(inplace, _celu, input, alpha)
+
+
+def _hardsigmoid(input: Tensor) -> Tensor:
+    return _C.hardtanh(input + 3, 0.0, 6.0) / 6
+
+
+def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    """Return relu6(x + 3) / 6."""
+    return _maybe_inplace(inplace, _hardsigmoid, input)
+
+
+def _hardswish(input: Tensor) -> Tensor:
+    return input * _C.hardtanh(input + 3, 0.0, 6.0) / 6
+
+
+def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
+    """Return x * relu6(x + 3) / 6."""
+    return _maybe_inplace(inplace, _hardswish, input)
+
+
+def _mish(input: Tensor) -> Tensor:
+    return input * _C.tanh(_C.softplus(input))
+
+
+def mish(input: Tensor, inplace: bool = False) -> Tensor:
+    """Return x * tanh(softplus(x))."""
+    return _maybe_inplace(inplace, _mish, input)
+
+
+def softsign(input: Tensor) -> Tensor:
+    """Return x / (1 + |x|)."""
+    return input / (input.abs() + 1)
+
+
+def logsigmoid(input: Tensor) -> Tensor:
+    """Return log(sigmoid(x)), without overflow."""
+    return ctorch.minimum(input, input.new_zeros(())) - ctorch.log1p(ctorch.exp(-input.abs()))
+
+
+def tanhshrink(input: Tensor) -> Tensor:
+    """Return x - tanh(x)."""
+    return input - _C.tanh(input)
+
+
+def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """Return x where |x| > lambd, else 0."""
+    return ctorch.where(input.abs() <= lambd, input.new_zeros(()), input)
+
+
+def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+    """Return x moved by lambd towards 0, and 0 where |x| <= lambd."""
+    if lambd < 0:
+        raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd}.")
+    moved = ctorch.where(input > 0, input - lambd, input + lambd)
+    return ctorch.where(input.abs() <= lambd, input * 0, moved)
+
+
+def _threshold(input: Tensor, threshold: float, value: float) -> Tensor:
+    return ctorch.where(input <= threshold, input.new_full((), value), input)
+
+
+def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """Return x where it is above ``threshold``, else ``value``."""
+    return _maybe_inplace(inplace, _threshold, input, threshold, value)
+
+
+def prelu(input: Tensor, weight: Tensor) -> Tensor:
+    """Return x where it is positive, else weight * x.
+
+    Args:
+        weight: one number, or one for each channel (dim 1 of ``input``).
+    """
+    if weight.dim() > 1:
+        raise RuntimeError(
+            f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.dim()}"
+        )
+    if weight.numel() != 1:
+        channels = input.size(1) if input.dim() > 1 else 1
+        if input.dim() == 0:
+            raise RuntimeError("Not allow zero-dim input tensor.")
+        if channels != weight.numel():
+            raise RuntimeError(
+                "Mismatch of parameter numbers and input channel size. "
+                f"Found parameter numbers = {weight.numel()} and channel size = {channels}."
+            )
+        weight = weight.reshape([1, -1] + [1] * (input.dim() - 2)) if input.dim() > 1 else weight
+    elif input.dim() != weight.dim():
+        weight = weight.reshape([1] * input.dim())
+    return ctorch.where(input > 0, input, weight * input)
+
+
+def glu(input: Tensor, dim: int = -1) -> Tensor:
+    """Return a * sigmoid(b), a and b the halves of ``input`` along ``dim``."""
+    if input.dim() == 0:
+        raise RuntimeError("glu does not support scalars because halving size must be even")
+    if input.size(dim) % 2 != 0:
+        raise RuntimeError(
+            f"Halving dimension must be even, but dimension {dim} is size {input.size(dim)}"
+        )
+    a, b = input.chunk(2, dim)
+    return a * _C.sigmoid(b)
+
+
+def _implicit_dim(name: str, ndim: int, stacklevel: int) -> int:
+    """The dimension that PyTorch takes where none is given."""
+    warnings.warn(
+        f"Implicit dimension choice for {name} has been deprecated. "
+        "Change the call to include dim=X as an argument.",
+        stacklevel=stacklevel + 1,
+    )
+    return 0 if ndim in (0, 1, 3) else 1
+
+
+def softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+    """Return exp(x) / sum(exp(x)) along ``dim``, computed in ``dtype`` if it is given."""
+    if dim is None:
+        dim = _implicit_dim("softmax", input.dim(), _stacklevel)
+    return _C.softmax(input, dim) if dtype is None else _C.softmax(input, dim, dtype=dtype)
+
+
+def softmin(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+    """Return the softmax of -x along ``dim``."""
+    if dim is None:
+        dim = _implicit_dim("softmin", input.dim(), _stacklevel)
+    return softmax(-input, dim, dtype=dtype)
+
+
+def log_softmax(input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: Any = None) -> Tensor:
+    """Return the logarithm of the softmax along ``dim``, computed in ``dtype`` if it is given."""
+    if dim is None:
+        dim = _implicit_dim("log_softmax", input.dim(), _stacklevel)
+    return _C.log_softmax(input, dim) if dtype is None else _C.log_softmax(input, dim, dtype=dtype)
+
+
+def gumbel_softmax(
+    logits: Tensor, tau: float = 1, hard: bool = False, eps: float = 1e-10, dim: int = -1
+) -> Tensor:
+    """Draw from the Gumbel-softmax distribution.
+
+    Args:
+        tau: the temperature.
+        hard: return one-hot vectors, with the gradient of the soft ones.
+        eps: has no effect.
+    """
+    noise = -ctorch.empty_like(logits).exponential_().log()
+    soft = _C.softmax((logits + noise) / tau, dim)
+    if not hard:
+        return soft
+    index = soft.max(dim, keepdim=True)[1]
+    return ctorch.zeros_like(logits).scatter_(dim, index, 1.0) - soft.detach() + soft
+
+
+# Layers -------------------------------------------------------------------------------------------------------
+
+
+def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return ``input1^T weight[o] input2 + bias[o]`` for every output o.
+
+    Args:
+        input1: (*, H1).
+        input2: (*, H2).
+        weight: (O, H1, H2).
+    Returns: (*, O).
+    """
+    if input1.shape[:-1] != input2.shape[:-1]:
+        raise RuntimeError(
+            f"bilinear: expected inputs of equal leading shape, got {tuple(input1.shape)} and {tuple(input2.shape)}"
+        )
+    if (input1.size(-1), input2.size(-1)) != tuple(weight.shape[1:]):
+        raise RuntimeError(
+            f"bilinear: expected last dimensions {tuple(weight.shape[1:])} for weight {tuple(weight.shape)}, "
+            f"got {input1.size(-1)} and {input2.size(-1)}"
+        )
+    result = ctorch.einsum("...i,oij,...j->...o", input1, weight, input2)
+    return result if bias is None else result + bias
+
+
+def embedding(
+    input: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Tensor:
+    """Return the rows of ``weight`` that ``input`` names.
+
+    Args:
+        input: integers of any shape.
+        weight: (rows, width).
+        padding_idx: a row that gets no gradient.
+        max_norm: rows that are used and longer than this are first scaled down, in place.
+        scale_grad_by_freq: divide each row's gradient by how often ``input`` names it.
+    Returns: (*input.shape, width).
+    """
+    if padding_idx is None:
+        padding_idx = -1
+    else:
+        if not -weight.size(0) <= padding_idx < weight.size(0):
+            raise AssertionError("Padding_idx must be within num_embeddings")
+        padding_idx %= weight.size(0)
+    if max_norm is not None:
+        _limit_rows(weight, input, max_norm, norm_type)
+    return _C.embedding(weight, input, padding_idx, scale_grad_by_freq, sparse)
+
+
+def _limit_rows(weight: Tensor, index: Tensor, max_norm: float, norm_type: float) -> None:
+    with ctorch.no_grad():
+        used = ctorch.unique(index)
+        rows = weight.index_select(0, used)
+        norms = rows.norm(norm_type, 1, keepdim=True)
+        weight[used] = ctorch.where(norms > max_norm, rows * (max_norm / (norms + 1e-7)), rows)
+
+
+def _check_probability(p: float) -> None:
+    if p < 0.0 or p > 1.0:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+
+
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """While ``training``, set elements to 0 with probability ``p`` and divide the others by 1 - p."""
+    _check_probability(p)
+    return _maybe_inplace(inplace, _C.dropout, input, p, training)
+
+
+def _dropout_channels(input: Tensor, p: float, training: bool) -> Tensor:
+    if not training or p == 0 or input.numel() == 0:
+        return input
+    if p == 1:
+        return input * 0
+    noise = input.new_empty([*input.shape[:2]] + [1] * (input.dim() - 2))
+    return input * noise.bernoulli_(1 - p).div_(1 - p)
+
+
+def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Dropout of whole channels: of (N, C, L) or (C, L)."""
+    _check_probability(p)
+    if input.dim() not in (2, 3):
+        raise RuntimeError(f"dropout1d: Expected 2D or 3D input, but received a {input.dim()}D input.")
+    batched = input if input.dim() == 3 else input.unsqueeze(0)
+    result = _maybe_inplace(inplace, _dropout_channels, batched, p, training)
+    return result if input.dim() == 3 else result.squeeze(0)
+
+
+def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+    """Dropout of whole channels of (N, C, H, W); as PyTorch has it, (N, C, L) is taken too."""
+    _check_probability(p)
+    if input.dim() < 2:
+        raise RuntimeError("Feature dropout requires at least 2 dimensions in the input")
+    if input.dim() not in (3, 4):
+        warnings.warn(
+            f"dropout2d: Received a {input.dim()}-D input to dropout2d, which is deprecated "
+            "and will result in an error in a future release.",
+            stacklevel=2,
+        )
+    return _maybe_inplace(inplace, _dropout_channels, input, p, training)
+
+
+# Pools --------------------------------------------------------------------------------------------------------
+
+
+def _one(value: Size2d | None) -> int | None:
+    """The number in the argument of a one-dimensional pool: an int or a sequence of one."""
+    return value if value is None or isinstance(value, int) else value[0]
+
+
+def max_pool2d(
+    input: Tensor,
+    kernel_size: Size2d,
+    stride: Size2d | None = None,
+    padding: Size2d = 0,
+    dilation: Size2d = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """Return the largest element in each window over the last two dimensions.
+
+    Args:
+        stride: distance of the windows; the kernel size if None.
+        padding: elements of minus infinity added on each side, at most half the kernel.
+        ceil_mode: keep windows that reach over the end.
+        return_indices: return also where in the (H, W) plane each maximum stands.
+    """
+    stride = kernel_size if stride is None else stride
+    if return_indices:
+        return _C.max_pool2d_with_indices(input, kernel_size, stride, padding, dilation, ceil_mode)
+    return _C.max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode)
+
+
+def max_pool1d(
+    input: Tensor,
+    kernel_size: Size2d,
+    stride: Size2d | None = None,
+    padding: Size2d = 0,
+    dilation: Size2d = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """Return the largest element in each window over the last dimension; see ``max_pool2d``."""
+    _check_dims("max_pool1d", input)
+    stride = kernel_size if stride is None else stride
+    result = max_pool2d(
+        input.unsqueeze(-2),
+        (1, _one(kernel_size)),
+        (1, _one(stride)),
+        (0, _one(padding)),
+        (1, _one(dilation)),
+        ceil_mode,
+        return_indices,
+    )
+    if return_indices:
+        return result[0].squeeze(-2), result[1].squeeze(-2)
+    return result.squeeze(-2)
+
+
+def avg_pool1d(
+    input: Tensor,
+    kernel_size: Size2d,
+    stride: Size2d | None = None,
+    padding: Size2d = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """Return the mean of each window over the last dimension."""
+    _check_dims("avg_pool1d", input)
+    stride = kernel_size if stride is None else stride
+    return _C.avg_pool2d(
+        input.unsqueeze(-2),
+        (1, _one(kernel_size)),
+        (1, _one(stride)),
+        (0, _one(padding)),
+        ceil_mode,
+        count_include_pad,
+    ).squeeze(-2)
+
+
+def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
+    """Return the means over windows chosen so that the result has ``output_size``.
+
+    Args:
+        output_size: an int or a pair; None keeps the input's size.
+    """
+    if isinstance(output_size, int):
+        output_size = (output_size, output_size)
+    if len(output_size) != 2 or input.dim() < 2:
+        raise ValueError(
+            f"adaptive_avg_pool2d: expected output_size to be an int or a pair, got {output_size} "
+            f"for input {tuple(input.shape)}"
+        )
+    size = [input.size(i - 2) if n is None else n for i, n in enumerate(output_size)]
+    return _C.adaptive_avg_pool2d(input, size)
+
+
+def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
+    """Return the means over windows chosen so that the last dimension has ``output_size``."""
+    _check_dims("adaptive_avg_pool1d", input)
+    return _C.adaptive_avg_pool2d(input.unsqueeze(-2), [1, _one(output_size)]).squeeze(-2)
+
+
+def _check_dims(name: str, input: Tensor) -> None:
+    if input.dim() not in (2, 3):
+        raise RuntimeError(f"{name}: expected a 2D or 3D input, got shape {tuple(input.shape)}")
+
+
+# Norms --------------------------------------------------------------------------------------------------------
+
+
+def _check_batch(size: Sequence[int]) -> None:
+    """Statistics of one value have no variance."""
+    values = size[0]
+    for n in size[2:]:
+        values *= n
+    if values == 1:
+        shape = f"torch.Size({list(size)})"
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {shape}")
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Bring each channel (dim 1) to mean 0 and variance 1, then scale and shift it.
+
+    Args:
+        running_mean: (C,), the mean to use, or, while ``training``, to update by ``momentum``.
+        running_var: (C,), likewise; it takes up the unbiased variance.
+        weight: (C,), the scale.
+        bias: (C,), the shift.
+        training: use the statistics of ``input``.
+    """
+    if training:
+        _check_batch(input.shape)
+        if eps <= 0.0:
+            raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
+    elif eps < 0.0:
+        raise ValueError(f"batch_norm eps must be non-negative, but got {eps}")
+    return _C.batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps, False)
+
+
+def layer_norm(
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Bring the last dimensions (of ``normalized_shape``) to mean 0 and variance 1, then scale and shift them."""
+    return _C.layer_norm(input, normalized_shape, weight, bias, eps)
+
+
+def group_norm(
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Bring each of ``num_groups`` groups of channels (dim 1) to mean 0 and variance 1, then scale and shift.
+
+    Args:
+        weight: (C,), the scale of each channel.
+        bias: (C,), the shift.
+    """
+    if input.dim() < 2:
+        raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {input.dim()}")
+    batch, channels = input.shape[:2]
+    if channels % num_groups != 0:
+        raise RuntimeError(
+            "Expected number of channels in input to be divisible by num_groups, "
+            f"but got input of shape {list(input.shape)} and num_groups={num_groups}"
+        )
+    _check_batch([batch * channels // num_groups, num_groups, *input.shape[2:]])
+    grouped = input.reshape(batch, num_groups, -1)
+    result = _C.layer_norm(grouped, [grouped.size(-1)], None, None, eps).reshape(input.shape)
+    per_channel = [1, channels] + [1] * (input.dim() - 2)
+    if weight is not None:
+        result = result * weight.reshape(per_channel)
+    return result if bias is None else result + bias.reshape(per_channel)
+
+
+def rms_norm(
+    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
+    """Divide the last dimensions (of ``normalized_shape``) by their root mean square, then scale them."""
+    if list(input.shape[input.dim() - len(normalized_shape) :]) != list(normalized_shape):
+        raise RuntimeError(
+            f"Given normalized_shape={list(normalized_shape)}, expected input with shape "
+            f"[*, {', '.join(map(str, normalized_shape))}], but got input of size{list(input.shape)}"
+        )
+    if eps is None:
+        eps = ctorch.finfo(input.dtype).eps
+    dims = list(range(-len(normalized_shape), 0))
+    result = input * ctorch.rsqrt((input * input).mean(dims, keepdim=True) + eps)
+    return result if weight is None else result * weight
+
+
+def normalize(
+    input: Tensor, p: float = 2.0, dim: Any = 1, eps: float = 1e-12, out: Tensor | None = None
+) -> Tensor:
+    """Divide ``input`` by its p-norm along ``dim``, or by ``eps`` where that is larger."""
+    length = input.norm(p, dim, keepdim=True).clamp(min=eps)
+    return input / length if out is None else ctorch.div(input, length, out=out)
+
+
+# Distances and padding ----------------------------------------------------------------------------------------
+
+
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """Return the cosine of the angle between ``x1`` and ``x2`` along ``dim``."""
+    unit1 = x1 / x1.norm(2, dim, keepdim=True).clamp(min=eps)
+    unit2 = x2 / x2.norm(2, dim, keepdim=True).clamp(min=eps)
+    return (unit1 * unit2).sum(dim)
+
+
+def pairwise_distance(
+    x1: Tensor, x2: Tensor, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
+) -> Tensor:
+    """Return the p-norm of ``x1 - x2 + eps`` along the last dimension."""
+    return (x1 - x2 + eps).norm(p, -1, keepdim=keepdim)
+
+
+def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
+    """Add elements at both ends of the last dimensions.
+
+    Args:
+        pad: (before, after) of the last dimension, then of the one before it, and so on. Negative numbers take
+            elements away, in mode "constant".
+        mode: "constant", "reflect" (mirrored at the end element), "replicate" (the end element) or "circular".
+        value: the constant; 0 if None.
+    """
+    if len(pad) % 2 != 0:
+        raise RuntimeError("Padding length must be divisible by 2")
+    if len(pad) > 2 * input.dim():
+        raise RuntimeError(
+            "Padding length should be less than or equal to two times the input dimension but got padding length "
+            f"{len(pad)} and input of dimension {input.dim()}"
+        )
+    pairs = [(input.dim() - 1 - i, pad[2 * i], pad[2 * i + 1]) for i in range(len(pad) // 2)]
+    if mode == "constant":
+        return _pad_constant(input, pairs, 0 if value is None else value)
+    if value is not None and value != 0:
+        raise ValueError(f'Padding mode "{mode}" doesn\'t take in value argument')
+    if mode not in ("reflect", "replicate", "circular"):
+        raise NotImplementedError(f"Unrecognised padding mode {mode}")
+    for dim, before, after in pairs:
+        if before or after:
+            input = input.index_select(dim, _pad_index(input.size(dim), before, after, mode))
+    return input
+
+
+def _pad_constant(input: Tensor, pairs: list[tuple[int, int, int]], value: float) -> Tensor:
+    shape = list(input.shape)
+    source = [slice(None)] * input.dim()  # the part of the input that stays
+    place = [slice(None)] * input.dim()  # where it stands in the result
+    for dim, before, after in pairs:
+        size = shape[dim]
+        shape[dim] = size + before + after
+        if shape[dim] < 0:
+            raise RuntimeError(
+                f"The input size {size}, plus negative padding {before} and {after} resulted in a negative "
+                f"output size, which is invalid. Check dimension {dim} of your input."
+            )
+        source[dim] = slice(max(-before, 0), size - max(-after, 0))
+        place[dim] = slice(max(before, 0), shape[dim] - max(after, 0))
+    result = input.new_full(shape, value)
+    result[tuple(place)] = input[tuple(source)]
+    return result
+
+
+def _pad_index(size: int, before: int, after: int, mode: str) -> Tensor:
+    """Which element stands at each place of the padded dimension."""
+    limit = {"reflect": size - 1, "circular": size}.get(mode)
+    if limit is not None and max(before, after) > limit:
+        raise RuntimeError(
+            f"pad: mode {mode} adds at most {limit} elements to a dimension of size {size}, got ({before}, {after})"
+        )
+    if size == 0:
+        raise RuntimeError(f"pad: mode {mode} needs a non-empty dimension")
+    index = ctorch.arange(-before, size + after)
+    if mode == "circular":
+        return index.remainder(size)
+    if mode == "replicate":
+        return index.clamp(0, size - 1)
+    return (size - 1) - ((size - 1) - index.abs()).abs()
