@@ -3,9 +3,11 @@
 #pragma once
 
 #include "core/cpu_info.h"
+#include "kernels/random.h"
 
 // X(type prefix, member name): a FooTable, the member `foo`, filled by CT_ISA::fill_foo(FooTable&).
-#define CT_KERNEL_FAMILIES(X)
+#define CT_KERNEL_FAMILIES(X) \
+  X(Random, random)
 
 // Families with kernels of their own at the level amx, which else is that of avx512: kernels/cpu/amx/<family>.cpp replaces
 // entries in isa_amx::fill_foo(FooTable&).
