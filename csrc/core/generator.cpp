@@ -40,8 +40,7 @@ void seed_words(RandomState& state, uint64_t seed) {
 
 uint64_t entropy() {
   std::random_device device;
-  uint64_t bits = (static_cast<uint64_t>(device()) << 32) | device();
-  return bits & ((uint64_t{1} << 53) - 1);  // a double, and so any caller, can hold it
+  return (static_cast<uint64_t>(device()) << 32) | device();
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ class Generator {
   Generator& operator=(const Generator&) = delete;
 
   void manual_seed(uint64_t seed);
-  // Seed from the system's entropy and return the seed, which a double can hold.
+  // Seed from the system's entropy and return the seed.
   uint64_t seed();
   uint64_t initial_seed() const;
 

@@ -22,6 +22,8 @@ struct RandomTable {
   // base + w % range, w of two words if `wide`, else of one; range 0 stands for 2^64. All dtypes but complex.
   void (*integers[kNumDTypes])(RandomState& state, void* out, int64_t n, uint64_t range, int64_t base,
                                bool wide);
+  // out[i] = x[i] * (mask[i] ? scale : 0), in the dtype's computing type; out may be x. Floats only.
+  void (*masked_scale[kNumDTypes])(void* out, const void* x, const bool* mask, int64_t n, double scale);
 };
 
 // The distributions whose formula is a call into the C library for each element: built once, on top of a
@@ -43,6 +45,11 @@ void bernoulli_fill(const RandomTable& table, RandomState& state, DType dt, void
 
 // A random permutation of 0 .. n - 1 (Fisher and Yates), of any integer or floating dtype.
 void permutation_fill(const RandomTable& table, RandomState& state, DType dt, void* out, int64_t n);
+
+// out (rows, samples): the columns with the largest weight / waiting time of each row, largest first, all
+// (rows, columns) of a floating dtype: with exponential waiting times that draws columns without replacement.
+void pick_distinct(DType dt, const void* weights, const void* waiting, int64_t rows, int64_t columns,
+                   int64_t* out, int64_t samples);
 
 // out (rows, samples): columns drawn with replacement from the weights (rows, columns), float32 or float64.
 // Throws when a weight is negative, infinite or NaN, or a row sums to 0.

@@ -180,6 +180,40 @@ void permutation_fill(const RandomTable& table, RandomState& state, DType dt, vo
   });
 }
 
+void pick_distinct(DType dt, const void* weights, const void* waiting, int64_t rows, int64_t columns,
+                   int64_t* out, int64_t samples) {
+  visit_dtype<Floats>(dt, "multinomial", [&]<class T>() {
+    using A = acc_t<T>;
+    struct Column {
+      A ratio;
+      int64_t index;
+    };
+    Scratch scratch(static_cast<size_t>(columns) * sizeof(Column));
+    Column* first = scratch.as<Column>();
+    Column* last = first + columns;
+    auto larger = [](const Column& a, const Column& b) {
+      return (std::isnan(a.ratio) && !std::isnan(b.ratio)) || a.ratio > b.ratio;
+    };
+    for (int64_t row = 0; row < rows; ++row) {
+      const T* w = static_cast<const T*>(weights) + row * columns;
+      const T* t = static_cast<const T*>(waiting) + row * columns;
+      for (int64_t j = 0; j < columns; ++j) {
+        first[j] = {static_cast<A>(static_cast<T>(static_cast<A>(w[j]) / static_cast<A>(t[j]))), j};
+      }
+      // Among equals (weights of 0) the choice is that of PyTorch's topk, so the cases are its cases.
+      if (samples == 1) {
+        std::swap(*first, *std::min_element(first, last, larger));
+      } else if (samples * 64 <= columns) {
+        std::partial_sort(first, first + samples, last, larger);
+      } else {
+        std::nth_element(first, first + samples - 1, last, larger);
+        std::sort(first, first + samples - 1, larger);
+      }
+      for (int64_t j = 0; j < samples; ++j) out[row * samples + j] = first[j].index;
+    }
+  });
+}
+
 void multinomial_fill(const RandomTable& table, RandomState& state, DType dt, const void* weights,
                       int64_t rows, int64_t columns, int64_t* out, int64_t samples) {
   visit_dtype<FullFloats>(dt, "multinomial", [&]<class T>() {

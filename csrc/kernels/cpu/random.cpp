@@ -310,6 +310,26 @@ void integers(RandomState& state, void* out_ptr, int64_t n, uint64_t range, int6
 }
 
 template <class T>
+void masked_scale(void* out_ptr, const void* x_ptr, const bool* mask, int64_t n, double scale_value) {
+  using A = acc_t<T>;
+  parallel_for(0, n, 1 << 15, [=](int64_t begin, int64_t end) {
+    T* out = static_cast<T*>(out_ptr);
+    const T* x = static_cast<const T*>(x_ptr);
+    const uint8_t* kept = reinterpret_cast<const uint8_t*>(mask);
+    A scale = static_cast<A>(scale_value);
+#pragma GCC ivdep
+    for (int64_t i = begin; i < end; ++i) {
+      A factor = kept[i] ? scale : A(0);
+      if constexpr (std::is_same_v<T, BFloat16>) {
+        out[i].bits = float_to_bfloat16(bfloat16_to_float(x[i].bits) * factor);
+      } else {
+        out[i] = from_float<T>(static_cast<A>(x[i]) * factor);
+      }
+    }
+  });
+}
+
+template <class T>
 void fill_integers(RandomTable& table) {
   table.integers[static_cast<int>(dtype_of<T>)] = integers<T>;
 }
@@ -322,6 +342,7 @@ template <class T>
 void fill_floats(RandomTable& table) {
   fill_integers_and_bernoulli<T>(table);
   table.uniform[static_cast<int>(dtype_of<T>)] = uniform<T>;
+  table.masked_scale[static_cast<int>(dtype_of<T>)] = masked_scale<T>;
   if constexpr (is_half_v<T>) {
     table.normal[static_cast<int>(dtype_of<T>)] = normal_half<T>;
   } else {
