@@ -3,11 +3,17 @@
 #pragma once
 
 #include "core/cpu_info.h"
+#include "kernels/index.h"
 #include "kernels/random.h"
+#include "kernels/sort.h"
+#include "kernels/update.h"
 
 // X(type prefix, member name): a FooTable, the member `foo`, filled by CT_ISA::fill_foo(FooTable&).
 #define CT_KERNEL_FAMILIES(X) \
-  X(Random, random)
+  X(Index, index) \
+  X(Random, random) \
+  X(Sort, sort) \
+  X(Update, update)
 
 // Families with kernels of their own at the level amx, which else is that of avx512: kernels/cpu/amx/<family>.cpp replaces
 // entries in isa_amx::fill_foo(FooTable&).
