@@ -1,4 +1,5 @@
 #include "bindings/def_op.h"
+#include "ops/copy.h"
 #include "ops/random.h"
 
 namespace ctorch::py {
@@ -66,12 +67,7 @@ Tensor normal_size(double mean, double std, IntList size, Generator* generator, 
 }
 
 Tensor like(const Tensor& input, DTypeArg dtype, FormatArg format) {
-  DType dt = dtype.value_or(input.dtype());
-  switch (format.value_or(MemoryFormat::preserve)) {
-    case MemoryFormat::contiguous: return empty(input.sizes(), dt, input.device());
-    case MemoryFormat::preserve: return empty_like(input, dt);
-    default: return empty_strided(input.sizes(), channels_last_strides(input.sizes()), dt, input.device());
-  }
+  return ops::empty_like_in(input, format.value_or(MemoryFormat::preserve), dtype);
 }
 
 Tensor rand_like(const Tensor& input, Generator* generator, DTypeArg dtype, Layout, DeviceArg,

@@ -50,12 +50,7 @@ Tensor permuted(const Tensor& t, const Dims& order) {
 }
 
 // t as a contiguous tensor of another dtype.
-Tensor packed(const Tensor& t, DType dt) {
-  if (t.is_contiguous() && t.dtype() == dt) return t;
-  Tensor fresh = empty(t.sizes(), dt, t.device());
-  copy_(fresh, t);
-  return fresh;
-}
+Tensor packed(const Tensor& t, DType dt) { return contiguous(to_dtype(t, dt)); }
 
 void check_writable(const Tensor& t, const char* op) {
   check(has_no_overlap(t.sizes(), t.strides()), op,

@@ -1,4 +1,4 @@
-"""The default random stream: seeding, saving and restoring it. The numbers are those that PyTorch draws on the CPU."""
+"""The default random stream: seeding, saving and restoring it. Its numbers are those of PyTorch on the CPU."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def fork_rng(
     _devices_kw: str = "devices",
     device_type: str = "cpu",
 ) -> Iterator[None]:
-    """On leaving the context the stream is where it was on entering. ``devices`` are accelerators: there are none."""
+    """On leaving the context the stream is where it was on entering. ``devices`` has nothing to name."""
     if not enabled:
         yield
         return
