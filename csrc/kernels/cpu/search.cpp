@@ -177,6 +177,7 @@ CT_INLINE void fill_integers(SortTable& t, TypeList<Ts...>) {
 }  // namespace
 
 void fill_search(SortTable& table) {
+  table.weighted_count = weighted_count;
   fill_ordered(table, OrderedTypes{});
   fill_all(table, AllTypes{});
   fill_integers(table, Integers{});
