@@ -73,7 +73,8 @@ Detected detect() {
   if (!has_bits(seven.b, bit(kF) | bit(kDq) | bit(kCd) | bit(kBw) | bit(kVl))) {
     return {IsaLevel::avx2, "the CPU has no AVX-512 F, CD, BW, DQ, VL"};
   }
-  if (!has_bits(states, kZmmStates)) return {IsaLevel::avx2, "the system does not save the AVX-512 registers"};
+  if (!has_bits(states, kZmmStates))
+    return {IsaLevel::avx2, "the system does not save the AVX-512 registers"};
 
   constexpr int kAmxBf16 = 22, kAmxTile = 24, kAvx512Bf16 = 5;
   if (!has_bits(seven.d, bit(kAmxBf16) | bit(kAmxTile)) || !has_bits(seven1.a, bit(kAvx512Bf16))) {
@@ -103,8 +104,8 @@ IsaLevel choose() {
   for (int i = 0; i < kNumIsaLevels; ++i) {
     if (std::string(name) != kIsaNames[i]) continue;
     auto level = static_cast<IsaLevel>(i);
-    check(level <= best_isa(), "CTORCH_ISA=", name, ": this machine has no such level (", detected().limit, "), the best is ",
-          isa_name(best_isa()));
+    check(level <= best_isa(), "CTORCH_ISA=", name, ": this machine has no such level (", detected().limit,
+          "), the best is ", isa_name(best_isa()));
     return level;
   }
   fail(ErrorKind::runtime, "CTORCH_ISA: expected generic, avx2, avx512 or amx, got ", name);
@@ -122,7 +123,8 @@ IsaLevel active_isa() {
 }
 
 std::string isa_reason() {
-  if (requested()) return concat("CTORCH_ISA=", isa_name(active_isa()), ", the machine's best is ", isa_name(best_isa()));
+  if (requested())
+    return concat("CTORCH_ISA=", isa_name(active_isa()), ", the machine's best is ", isa_name(best_isa()));
   if (detected().limit.empty()) return "the machine's best";
   return "the machine's best: " + detected().limit;
 }

@@ -56,7 +56,8 @@ KernelTable make_table(IsaLevel level) {
 }  // namespace
 
 const KernelTable& cpu_kernels(IsaLevel level) {
-  check(level <= best_isa(), "kernels: this machine has no level ", isa_name(level), ", only ", isa_name(best_isa()));
+  check(level <= best_isa(), "kernels: this machine has no level ", isa_name(level), ", only ",
+        isa_name(best_isa()));
   static const KernelTable tables[kNumIsaLevels] = {
       make_table(IsaLevel::generic),
       make_table(best_isa() >= IsaLevel::avx2 ? IsaLevel::avx2 : IsaLevel::generic),

@@ -31,8 +31,9 @@ TEST(CpuInfo, ActiveLevelIsOneOfThisMachine) {
 TEST(CpuInfo, AgreesWithTheCompilersOwnDetection) {
   __builtin_cpu_init();
   EXPECT_EQ(best_isa() >= IsaLevel::avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
-  EXPECT_EQ(best_isa() >= IsaLevel::avx512,
-            __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"));
+  EXPECT_EQ(best_isa() >= IsaLevel::avx512, __builtin_cpu_supports("avx512f") &&
+                                                __builtin_cpu_supports("avx512bw") &&
+                                                __builtin_cpu_supports("avx512vl"));
 }
 #endif
 
@@ -50,17 +51,20 @@ void exit_with_active_level(const char* value) {
 TEST(CpuInfoDeathTest, EnvironmentChoosesALowerLevel) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   for (int level = 0; level <= static_cast<int>(best_isa()); ++level) {
-    EXPECT_EXIT(exit_with_active_level(isa_name(static_cast<IsaLevel>(level))), testing::ExitedWithCode(level), "");
+    EXPECT_EXIT(exit_with_active_level(isa_name(static_cast<IsaLevel>(level))),
+                testing::ExitedWithCode(level), "");
   }
 }
 
 TEST(CpuInfoDeathTest, UnknownLevelIsAnErrorThatNamesIt) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
-  EXPECT_EXIT(exit_with_active_level("sse9"), testing::ExitedWithCode(100), "expected generic, avx2, avx512 or amx, got sse9");
+  EXPECT_EXIT(exit_with_active_level("sse9"), testing::ExitedWithCode(100),
+              "expected generic, avx2, avx512 or amx, got sse9");
 }
 
 TEST(CpuInfo, EveryLevelOfThisMachineHasATable) {
-  for (int level = 0; level <= static_cast<int>(best_isa()); ++level) cpu_kernels(static_cast<IsaLevel>(level));
+  for (int level = 0; level <= static_cast<int>(best_isa()); ++level)
+    cpu_kernels(static_cast<IsaLevel>(level));
   EXPECT_EQ(&cpu_kernels(), &cpu_kernels(active_isa()));
 }
 
