@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/cpu_info.h"
+#include "kernels/gemm.h"
 #include "kernels/index.h"
 #include "kernels/random.h"
 #include "kernels/sort.h"
@@ -10,6 +11,7 @@
 
 // X(type prefix, member name): a FooTable, the member `foo`, filled by CT_ISA::fill_foo(FooTable&).
 #define CT_KERNEL_FAMILIES(X) \
+  X(Gemm, gemm) \
   X(Index, index) \
   X(Random, random) \
   X(Sort, sort) \

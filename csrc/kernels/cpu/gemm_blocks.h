@@ -1,0 +1,55 @@
+// Block sizes of the matrix products, per instruction set and element type.
+//
+// A product C = A B of (m, k) by (k, n) is cut into register tiles of at most kRows x (kVectors * lanes)
+// elements of C. The tile is held in registers over a run of k, so per step of k it needs kVectors loads of B
+// and kRows broadcasts of A for kRows * kVectors multiply-adds. kRows * kVectors accumulators + kVectors
+// values of B + one broadcast must fit the register file, and at least 8 accumulators are needed to hide a
+// multiply-add's latency of 4 cycles at 2 per cycle.
+#pragma once
+
+#include <cstdint>
+
+namespace ctorch::CT_ISA {
+namespace {
+
+#if defined(__AVX512F__)
+inline constexpr int64_t kVectorBytes = 64;  // 32 registers: 14 * 2 + 2 + 1
+inline constexpr int kTileRows = 14, kTileVectors = 2;
+#elif defined(__AVX2__)
+inline constexpr int64_t kVectorBytes = 32;  // 16 registers: 6 * 2 + 2 + 1
+inline constexpr int kTileRows = 6, kTileVectors = 2;
+#elif defined(__aarch64__)
+inline constexpr int64_t kVectorBytes =
+    16;  // 32 registers; wide tiles, as each step must amortise the broadcasts
+inline constexpr int kTileRows = 7, kTileVectors = 3;
+#else
+inline constexpr int64_t kVectorBytes =
+    16;  // SSE2, 16 registers, no fused multiply-add: one register more for the product
+inline constexpr int kTileRows = 4, kTileVectors = 2;
+#endif
+
+template <class S>
+struct GemmBlocks {
+  static constexpr int64_t lanes = kVectorBytes / static_cast<int64_t>(sizeof(S));
+  static constexpr int rows = kTileRows;
+  static constexpr int vectors = kTileVectors;
+  static constexpr int64_t cols = lanes * vectors;
+  // Depth of a block of k: a panel of B (depth * cols) and one of A (depth * rows) pass through the 32 to 48
+  // KB of L1 together with C; deeper blocks mean fewer passes over C.
+  static constexpr int64_t depth = 1024 / static_cast<int64_t>(sizeof(S));
+  // For types that are converted while packing: their sums cannot rest in the result between blocks.
+  static constexpr int64_t half_depth = 1024;
+  // A task is a rectangle of the result of so many panels: its part of A stays in an L2 of 1 to 2 MB.
+  static constexpr int64_t task_row_panels = 24;
+  static constexpr int64_t task_col_panels = 16;
+  // Rows of A and columns of B packed at a time, which bounds the packed copies to a few MB of the L3.
+  static constexpr int64_t slab_rows = 4096;
+  static constexpr int64_t slab_cols = 4096;
+  // Products of less work (m * n * k) than this, and no deeper, take the path that allocates and starts
+  // nothing.
+  static constexpr int64_t small_work = 32 * 32 * 32;
+  static constexpr int64_t small_depth = 64;
+};
+
+}  // namespace
+}  // namespace ctorch::CT_ISA

@@ -1,0 +1,173 @@
+// The register tile: rows x (vectors * lanes) elements of a product, accumulated over a run of k.
+//
+// Every variant sums in the order of k with one accumulator per element, so an element has the same bits
+// whichever tile it falls in. The result goes to `tile`, row i at tile + i * GemmBlocks<S>::cols, from where
+// the caller writes it out: a copy through L1 that costs one part in k / 2 and keeps scaling, bias,
+// conversion and odd layouts out of these kernels.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+
+#include "kernels/cpu/gemm_simd.h"
+
+namespace ctorch::CT_ISA {
+namespace {
+
+// Operands of one tile. Which of the members count depends on the variant.
+template <class S>
+struct TileArgs {
+  int64_t k;
+  const S* a;
+  const S* b;
+  S* tile;
+  int64_t a_row, a_k;     // strided A: element (i, p) at a[i * a_row + p * a_k]
+  int64_t b_k;            // row p of B at b + p * b_k
+  const int64_t* offset;  // gathered B: row p at b + offset[p]; gathered A: row i at a + offset[i]
+  int64_t runs, a_gap;  // gathered A: `runs` times k steps of 1, with a_gap elements of A left out after each
+};
+
+// A is packed: element (i, p) at a[p * rows + i].
+template <class S, int MR>
+struct PackedA {
+  const S* p;
+  CT_INLINE explicit PackedA(const TileArgs<S>& t) : p(t.a) {}
+  CT_INLINE S at(int i) const { return p[i]; }
+  CT_INLINE void step() { p += MR; }
+};
+template <class S, int MR>
+struct StridedA {
+  const S* p;
+  int64_t row, k;
+  CT_INLINE explicit StridedA(const TileArgs<S>& t) : p(t.a), row(t.a_row), k(t.a_k) {}
+  CT_INLINE S at(int i) const { return p[i * row]; }
+  CT_INLINE void step() { p += k; }
+};
+
+template <class S, int NV>
+struct RowsB {
+  const S* p;
+  int64_t k;
+  CT_INLINE explicit RowsB(const TileArgs<S>& t) : p(t.b), k(t.b_k) {}
+  CT_INLINE const S* row() const { return p; }
+  CT_INLINE void step() { p += k; }
+};
+template <class S, int NV>
+struct GatheredB {
+  const S* p;
+  const int64_t* offset;
+  CT_INLINE explicit GatheredB(const TileArgs<S>& t) : p(t.b), offset(t.offset) {}
+  CT_INLINE const S* row() const { return p + *offset; }
+  CT_INLINE void step() { ++offset; }
+};
+
+template <class S, int MR, int NV>
+CT_INLINE void store_tile(const typename Simd<S>::Vector (&acc)[MR][NV], S* tile) {
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; ++j) store_vector(tile + i * GemmBlocks<S>::cols + j * kLanes<S>, acc[i][j]);
+  }
+}
+
+template <class S, int MR, int NV, class A, class B>
+void tile_product(const TileArgs<S>& t) {
+  using Vector = typename Simd<S>::Vector;
+  Vector acc[MR][NV] = {};
+  A a(t);
+  B b(t);
+  for (int64_t p = t.k; p > 0; --p) {
+    Vector bv[NV];
+    const S* row = b.row();
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; ++j) bv[j] = load_vector(row + j * kLanes<S>);
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+      const S ai = a.at(i);
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; ++j) acc[i][j] += ai * bv[j];
+    }
+    a.step();
+    b.step();
+  }
+  store_tile<S, MR, NV>(acc, t.tile);
+}
+
+// A is gathered: row i starts at a + offset[i] and advances by one per step, over t.runs runs with gaps
+// between them.
+template <class S, int MR, int NV>
+void tile_product_gathered(const TileArgs<S>& t) {
+  using Vector = typename Simd<S>::Vector;
+  Vector acc[MR][NV] = {};
+  const S* a[MR];
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; ++i) a[i] = t.a + t.offset[i];
+  const S* row = t.b;
+  int64_t at = 0;
+  for (int64_t run = 0; run < t.runs; ++run) {
+    for (int64_t p = t.k; p > 0; --p) {
+      Vector bv[NV];
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; ++j) bv[j] = load_vector(row + j * kLanes<S>);
+#pragma GCC unroll 16
+      for (int i = 0; i < MR; ++i) {
+        const S ai = a[i][at];
+#pragma GCC unroll 4
+        for (int j = 0; j < NV; ++j) acc[i][j] += ai * bv[j];
+      }
+      ++at;
+      row += t.b_k;
+    }
+    at += t.a_gap;
+  }
+  store_tile<S, MR, NV>(acc, t.tile);
+}
+
+template <class S>
+using TileKernel = void (*)(const TileArgs<S>&);
+
+// The kernels of a variant for every tile size: kernels.get(rows, vectors).
+template <class S>
+struct TileKernels {
+  TileKernel<S> table[kTileVectors][kTileRows];
+  CT_INLINE TileKernel<S> get(int64_t rows, int64_t vectors) const { return table[vectors - 1][rows - 1]; }
+};
+
+template <class S, template <class, int> class A, template <class, int> class B, int NV, int... I>
+constexpr void fill_tile_row(TileKernels<S>& k, std::integer_sequence<int, I...>) {
+  ((k.table[NV - 1][I] = &tile_product<S, I + 1, NV, A<S, I + 1>, B<S, NV>>), ...);
+}
+template <class S, template <class, int> class A, template <class, int> class B, int... J>
+constexpr TileKernels<S> make_tile_kernels(std::integer_sequence<int, J...>) {
+  TileKernels<S> k{};
+  (fill_tile_row<S, A, B, J + 1>(k, std::make_integer_sequence<int, kTileRows>()), ...);
+  return k;
+}
+template <class S, int NV, int... I>
+constexpr void fill_gathered_row(TileKernels<S>& k, std::integer_sequence<int, I...>) {
+  ((k.table[NV - 1][I] = &tile_product_gathered<S, I + 1, NV>), ...);
+}
+template <class S, int... J>
+constexpr TileKernels<S> make_gathered_kernels(std::integer_sequence<int, J...>) {
+  TileKernels<S> k{};
+  (fill_gathered_row<S, J + 1>(k, std::make_integer_sequence<int, kTileRows>()), ...);
+  return k;
+}
+
+using TileWidths = std::make_integer_sequence<int, kTileVectors>;
+
+// A and B packed (or B read in place, its rows b_k apart).
+template <class S>
+constexpr TileKernels<S> kPackedTiles = make_tile_kernels<S, PackedA, RowsB>(TileWidths());
+// A read in place through its strides.
+template <class S>
+constexpr TileKernels<S> kStridedTiles = make_tile_kernels<S, StridedA, RowsB>(TileWidths());
+// A packed, the rows of B found through a table of offsets.
+template <class S>
+constexpr TileKernels<S> kGatheredBTiles = make_tile_kernels<S, PackedA, GatheredB>(TileWidths());
+// The rows of A found through a table of offsets.
+template <class S>
+constexpr TileKernels<S> kGatheredATiles = make_gathered_kernels<S>(TileWidths());
+
+}  // namespace
+}  // namespace ctorch::CT_ISA

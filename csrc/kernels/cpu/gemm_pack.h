@@ -1,0 +1,75 @@
+// Packing: copy a strip of a matrix, of any strides, into the order in which the register tile reads it.
+//
+// A packed panel holds `width` elements of the strip (rows of A or columns of B) for each step p of k:
+// element (i, p) at panel[p * width + i]. Packing also converts half types to float and narrow integers to
+// wide ones.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels/cpu/gemm_simd.h"
+
+namespace ctorch::CT_ISA {
+namespace {
+
+// Up to kLanes rows, each contiguous along k: transpose squares of kLanes x kLanes in registers.
+template <class S, class T>
+void pack_rows_along_k(S* panel, int64_t width, int64_t rows, int64_t k, const T* src, int64_t row) {
+  constexpr int64_t lanes = kLanes<S>;
+  int64_t p = 0;
+  for (; p + lanes <= k; p += lanes) {
+    typename Simd<S>::Vector square[lanes];
+#pragma GCC unroll 16
+    for (int64_t i = 0; i < lanes; ++i) {
+      square[i] = i < rows ? load_convert<S>(src + i * row + p) : typename Simd<S>::Vector{};
+    }
+    transpose_square<S>(square);
+    if (rows == lanes) {
+#pragma GCC unroll 16
+      for (int64_t l = 0; l < lanes; ++l) store_vector(panel + (p + l) * width, square[l]);
+    } else {
+#pragma GCC unroll 16
+      for (int64_t l = 0; l < lanes; ++l) store_partial(panel + (p + l) * width, square[l], rows);
+    }
+  }
+  for (; p < k; ++p) {
+    for (int64_t i = 0; i < rows; ++i) panel[p * width + i] = static_cast<S>(src[i * row + p]);
+  }
+}
+
+// Element (i, p) of the strip at src[i * row + p * step]; rows <= width, what is missing is filled with
+// zeros.
+template <class S, class T>
+void pack_panel(S* panel, int64_t width, int64_t rows, int64_t k, const T* src, int64_t row, int64_t step) {
+  constexpr int64_t lanes = kLanes<S>;
+  if (step == 1 && row != 1) {
+    for (int64_t i = 0; i < rows; i += lanes) {
+      pack_rows_along_k<S>(panel + i, width, std::min(lanes, rows - i), k, src + i * row, row);
+    }
+  } else if (row == 1 && rows == 2 * lanes) {
+    for (int64_t p = 0; p < k; ++p) {
+      store_vector(panel + p * width, load_convert<S>(src + p * step));
+      store_vector(panel + p * width + lanes, load_convert<S>(src + p * step + lanes));
+    }
+  } else if (row == 1 && std::is_same_v<S, T>) {
+    for (int64_t p = 0; p < k; ++p) {
+      const S* from = reinterpret_cast<const S*>(src + p * step);
+      S* to = panel + p * width;
+      int64_t i = 0;
+      for (; i + lanes <= rows; i += lanes) store_vector(to + i, load_vector(from + i));
+      if (i < rows) store_partial(to + i, load_partial(from + i, rows - i), rows - i);
+    }
+  } else {
+    for (int64_t p = 0; p < k; ++p) {
+      for (int64_t i = 0; i < rows; ++i) panel[p * width + i] = static_cast<S>(src[i * row + p * step]);
+    }
+  }
+  if (rows < width) {
+    for (int64_t p = 0; p < k; ++p) {
+      for (int64_t i = rows; i < width; ++i) panel[p * width + i] = S(0);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace ctorch::CT_ISA

@@ -1,0 +1,152 @@
+// The vectors that the matrix kernels are written with: the compiler's own, as wide as the level has them,
+// and the few intrinsics for which the language has no words.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+#include "core/half.h"
+#include "core/macros.h"
+#include "kernels/cpu/gemm_blocks.h"
+
+namespace ctorch::CT_ISA {
+namespace {
+
+template <class S>
+struct Simd {
+  typedef S Vector __attribute__((vector_size(kVectorBytes)));
+  typedef S Loose __attribute__((vector_size(kVectorBytes), aligned(alignof(S)), may_alias));
+};
+template <class S>
+inline constexpr int64_t kLanes = kVectorBytes / static_cast<int64_t>(sizeof(S));
+
+template <class S>
+CT_INLINE typename Simd<S>::Vector load_vector(const S* p) {
+  return *reinterpret_cast<const typename Simd<S>::Loose*>(p);
+}
+template <class S>
+CT_INLINE void store_vector(S* p, typename Simd<S>::Vector v) {
+  *reinterpret_cast<typename Simd<S>::Loose*>(p) = v;
+}
+
+// The first `count` lanes alone, 0 <= count <= kLanes<S>; the others are read as 0 and not touched in memory.
+template <class S>
+CT_INLINE typename Simd<S>::Vector load_partial(const S* p, int64_t count) {
+#if defined(__AVX512F__)
+  using Vector = typename Simd<S>::Vector;
+  if constexpr (sizeof(S) == 4) {
+    return reinterpret_cast<Vector>(_mm512_maskz_loadu_epi32(static_cast<__mmask16>((1u << count) - 1), p));
+  } else {
+    return reinterpret_cast<Vector>(_mm512_maskz_loadu_epi64(static_cast<__mmask8>((1u << count) - 1), p));
+  }
+#else
+  typename Simd<S>::Vector v = {};
+  for (int64_t l = 0; l < kLanes<S>; ++l) {
+    if (l < count) v[l] = p[l];
+  }
+  return v;
+#endif
+}
+template <class S>
+CT_INLINE void store_partial(S* p, typename Simd<S>::Vector v, int64_t count) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(S) == 4) {
+    _mm512_mask_storeu_epi32(p, static_cast<__mmask16>((1u << count) - 1), reinterpret_cast<__m512i>(v));
+  } else {
+    _mm512_mask_storeu_epi64(p, static_cast<__mmask8>((1u << count) - 1), reinterpret_cast<__m512i>(v));
+  }
+#else
+  for (int64_t l = 0; l < kLanes<S>; ++l) {
+    if (l < count) p[l] = v[l];
+  }
+#endif
+}
+
+// kLanes<S> elements of T, converted to S.
+template <class S, class T>
+CT_INLINE typename Simd<S>::Vector load_convert(const T* p) {
+  if constexpr (sizeof(T) == sizeof(S)) {
+    return load_vector(reinterpret_cast<const S*>(p));
+  } else if constexpr (std::is_same_v<T, BFloat16>) {
+    typedef uint16_t Bits __attribute__((vector_size(kVectorBytes / 2), aligned(2), may_alias));
+    typedef uint32_t Wide __attribute__((vector_size(kVectorBytes)));
+    return reinterpret_cast<typename Simd<S>::Vector>(
+        __builtin_convertvector(*reinterpret_cast<const Bits*>(p), Wide) << 16);
+#if defined(__AVX512F__)
+  } else if constexpr (std::is_same_v<T, Half>) {
+    return reinterpret_cast<typename Simd<S>::Vector>(
+        _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
+#elif defined(__F16C__)
+  } else if constexpr (std::is_same_v<T, Half>) {
+    return reinterpret_cast<typename Simd<S>::Vector>(
+        _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+#endif
+  } else {
+    typename Simd<S>::Vector v;
+    for (int64_t l = 0; l < kLanes<S>; ++l) v[l] = static_cast<S>(p[l]);
+    return v;
+  }
+}
+
+template <class S>
+CT_INLINE S sum_lanes(typename Simd<S>::Vector v) {
+  S lane[kLanes<S>];
+  std::memcpy(lane, &v, sizeof v);
+#pragma GCC unroll 4
+  for (int64_t half = kLanes<S> / 2; half > 0; half /= 2) {
+#pragma GCC unroll 8
+    for (int64_t l = 0; l < half; ++l) lane[l] += lane[l + half];
+  }
+  return lane[0];
+}
+
+// Interleave the lower (or upper) halves of two vectors: a0 b0 a1 b1 ...
+template <class S, bool kUpper, int... L>
+CT_INLINE typename Simd<S>::Vector interleave(typename Simd<S>::Vector a, typename Simd<S>::Vector b,
+                                              std::integer_sequence<int, L...>) {
+  constexpr int n = static_cast<int>(kLanes<S>);
+  return __builtin_shufflevector(a, b, (L / 2 + (kUpper ? n / 2 : 0) + (L % 2 ? n : 0))...);
+}
+
+// Transpose a square of kLanes x kLanes elements: log2(kLanes) rounds of interleaving row i with row i +
+// kLanes / 2.
+template <class S>
+CT_INLINE void transpose_square(typename Simd<S>::Vector (&rows)[kLanes<S>]) {
+  constexpr int n = static_cast<int>(kLanes<S>);
+  using Lane = std::make_integer_sequence<int, n>;
+#pragma GCC unroll 8
+  for (int round = 1; round < n; round *= 2) {
+    typename Simd<S>::Vector next[n];
+#pragma GCC unroll 16
+    for (int i = 0; i < n / 2; ++i) {
+      next[2 * i] = interleave<S, false>(rows[i], rows[i + n / 2], Lane());
+      next[2 * i + 1] = interleave<S, true>(rows[i], rows[i + n / 2], Lane());
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < n; ++i) rows[i] = next[i];
+  }
+}
+
+// Flush denormal numbers to zero while an object lives: a multiply-add on one takes a microcode assist of
+// about 150 cycles.
+class FlushDenormals {
+ public:
+#if defined(__SSE2__)
+  CT_INLINE FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040u); }
+  CT_INLINE ~FlushDenormals() { _mm_setcsr(saved_); }
+
+ private:
+  unsigned saved_;
+#else
+  CT_INLINE FlushDenormals() {}
+  CT_INLINE ~FlushDenormals() {}
+#endif
+};
+
+}  // namespace
+}  // namespace ctorch::CT_ISA

@@ -1,0 +1,95 @@
+// Writing a finished register tile into the result: scaling, addend, activation and conversion, for any
+// layout.
+#pragma once
+
+#include "kernels/cpu/gemm_simd.h"
+#include "kernels/gemm.h"
+
+namespace ctorch::CT_ISA {
+namespace {
+
+// c = act(alpha * tile + beta * d), for a result c and an addend d (or null) of type T and tiles of type S.
+template <class T, class S>
+struct WriteOut {
+  T* c;
+  int64_t c_row, c_col;
+  const T* d;
+  int64_t d_row, d_col;
+  S alpha, beta;
+  GemmActivation activation;
+};
+
+// The write-out of a block of k that is not the first, or not the last: sums so far are in c, and the
+// activation waits.
+template <class T, class S>
+CT_INLINE WriteOut<T, S> for_k_block(WriteOut<T, S> w, bool first, bool last) {
+  if (!first) {
+    w.d = w.c;
+    w.d_row = w.c_row;
+    w.d_col = w.c_col;
+    w.beta = S(1);
+  }
+  if (!last) w.activation = GemmActivation::none;
+  return w;
+}
+
+template <class T, class S>
+CT_INLINE T write_value(const WriteOut<T, S>& w, S sum, const T* d) {
+  S value = w.alpha * sum;
+  if (d) value += w.beta * static_cast<S>(*d);
+  if constexpr (std::is_floating_point_v<S>) {
+    if (w.activation == GemmActivation::relu) value = value < S(0) ? S(0) : value;
+  }
+  return static_cast<T>(value);
+}
+
+// `count` elements of one row whose result is contiguous; `d` is the row of the addend (read with stride 0 or
+// 1) or null.
+template <class S>
+CT_INLINE void write_row(const WriteOut<S, S>& w, S* c, const S* d, const S* tile, int64_t count) {
+  using Vector = typename Simd<S>::Vector;
+  for (int64_t j = 0; j < count; j += kLanes<S>) {
+    const int64_t left = count - j;
+    const bool whole = left >= kLanes<S>;
+    Vector v = load_vector(tile + j) * w.alpha;
+    if (d) {
+      Vector addend;
+      if (w.d_col == 0) {
+        addend = Vector{} + *d;
+      } else {
+        addend = whole ? load_vector(d + j) : load_partial(d + j, left);
+      }
+      v += addend * w.beta;
+    }
+    if constexpr (std::is_floating_point_v<S>) {
+      if (w.activation == GemmActivation::relu) v = v < Vector{} ? Vector{} : v;
+    }
+    if (whole) {
+      store_vector(c + j, v);
+    } else {
+      store_partial(c + j, v, left);
+    }
+  }
+}
+
+// Rows i0 ... and columns j0 ... of the result, from a tile whose rows are `tile_row` apart.
+template <class T, class S>
+void write_tile(const WriteOut<T, S>& w, int64_t i0, int64_t j0, int64_t rows, int64_t cols, const S* tile,
+                int64_t tile_row) {
+  const bool in_rows = w.c_col == 1 && (!w.d || w.d_col == 1 || w.d_col == 0);
+  for (int64_t i = 0; i < rows; ++i, tile += tile_row) {
+    T* c = w.c + (i0 + i) * w.c_row + j0 * w.c_col;
+    const T* d = w.d ? w.d + (i0 + i) * w.d_row + j0 * w.d_col : nullptr;
+    if constexpr (std::is_same_v<T, S>) {
+      if (in_rows) {
+        write_row(w, c, d, tile, cols);
+        continue;
+      }
+    }
+    for (int64_t j = 0; j < cols; ++j)
+      c[j * w.c_col] = write_value(w, tile[j], d ? d + j * w.d_col : nullptr);
+  }
+}
+
+}  // namespace
+}  // namespace ctorch::CT_ISA

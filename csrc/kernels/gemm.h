@@ -1,0 +1,49 @@
+// Matrix products: c = act(alpha * a b + beta * d), in batches.
+#pragma once
+
+#include <cstdint>
+
+#include "core/dtype.h"
+
+namespace ctorch {
+
+inline constexpr int kMaxGemmBatchDims = 4;
+
+enum class GemmActivation : int8_t { none, relu };
+
+// alpha and beta, in the form that the dtype needs.
+struct GemmFactor {
+  double real = 1, imag = 0;
+  int64_t integer = 1;
+};
+
+// Where the matrices of one operand lie: element [i, j] of matrix [b0, b1, ...] at
+// data[b0 * batch[0] + ... + i * row + j * col], strides in elements, of any sign, 0 included.
+template <class Pointer>
+struct GemmOperand {
+  Pointer data = nullptr;
+  int64_t row = 0, col = 0;
+  int64_t batch[kMaxGemmBatchDims] = {};
+};
+
+// a is (m, k), b is (k, n), c and the addend d are (m, n), all of one dtype. c overlaps no other operand,
+// except that d may be c itself, element for element. d.data == nullptr means beta == 0. Half types
+// accumulate in float, integers wrap.
+struct GemmArgs {
+  DType dtype;
+  int64_t m, n, k;
+  GemmOperand<const void*> a, b, d;
+  GemmOperand<void*> c;
+  int batch_dims = 0;
+  int64_t batch_size[kMaxGemmBatchDims] = {};
+  bool conj_a = false;  // complex dtypes: the conjugate of a
+  GemmFactor alpha, beta;
+  GemmActivation activation = GemmActivation::none;
+};
+
+struct GemmTable {
+  // Every dtype but bool.
+  void (*gemm)(const GemmArgs&);
+};
+
+}  // namespace ctorch
