@@ -171,9 +171,11 @@ class LargeCache {
     while (now - by_age_.front().freed > kIdleTime) release(by_age_.begin());
   }
 
+  // A cache emptied on request starts afresh: what was once in use no longer says what it may hold.
   void release_all() {
     std::lock_guard lock(mutex);
     while (!by_age_.empty()) release(by_age_.begin());
+    most_in_use_ = in_use();
   }
 
   std::mutex mutex;
