@@ -1,7 +1,8 @@
 """The C++ tests, run by ctest: every GoogleTest case is a case here too.
 
-A build directory that holds them is looked for in `build/` (where `CTORCH_TESTS=1 pip install` leaves one) or taken from the
-environment variable CTORCH_BUILD_DIR; where there is none, they are built in `build/cpp-tests`.
+A build directory that holds them is looked for in `build/` (where `CTORCH_TESTS=1 pip install` leaves one)
+or taken from the environment variable CTORCH_BUILD_DIR; where there is none, they are built in
+`build/cpp-tests`.
 """
 
 from __future__ import annotations
@@ -60,7 +61,16 @@ def build_tests() -> Path:
     cmake = tool("cmake")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     for command in (
-        [cmake, "-S", ROOT, "-B", build, *generator, "-DCTORCH_BUILD_TESTS=ON", f"-DPython_EXECUTABLE={sys.executable}"],
+        [
+            cmake,
+            "-S",
+            ROOT,
+            "-B",
+            build,
+            *generator,
+            "-DCTORCH_BUILD_TESTS=ON",
+            f"-DPython_EXECUTABLE={sys.executable}",
+        ],
         [cmake, "--build", build, "--parallel", str(os.cpu_count() or 1), "--target", "ctorch_tests"],
     ):
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PATH": path})
@@ -78,11 +88,16 @@ def build() -> Path:
 @pytest.mark.timeout(1500)
 def test_ctest_passes(build: Path, tmp_path: Path) -> None:
     ctest = tool("ctest")
-    listed = subprocess.run([ctest, "--show-only=json-v1"], cwd=build, capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        [ctest, "--show-only=json-v1"], cwd=build, capture_output=True, text=True, check=True
+    )
     cases = json.loads(listed.stdout)["tests"]
     assert len(cases) > 30, "the C++ tests were not discovered"
     done = subprocess.run(
-        [ctest, "--output-on-failure", "--parallel", "2", "--no-tests=error"], cwd=build, capture_output=True, text=True
+        [ctest, "--output-on-failure", "--parallel", "2", "--no-tests=error"],
+        cwd=build,
+        capture_output=True,
+        text=True,
     )
     print(done.stdout.strip().splitlines()[-3:])
     assert done.returncode == 0, done.stdout[-8000:]
