@@ -3,9 +3,8 @@
 import math
 import random
 
-import pytest
-
 import ctorch
+import pytest
 
 DTYPES = (
     *("bool", "uint8", "int8", "int16", "int32", "int64", "uint16", "uint32", "uint64"),
@@ -147,5 +146,5 @@ def test_options_are_kept_and_reset():
     assert (changed["precision"], changed["sci_mode"], changed["edgeitems"]) == (2, True, 3)
     ctorch.set_printoptions(linewidth=100)
     assert ctorch._repr.get_printoptions()["sci_mode"] is None
-    with pytest.raises(ValueError, match="set_printoptions.*'fancy'"):
+    with pytest.raises(ValueError, match=r"set_printoptions.*'fancy'"):
         ctorch.set_printoptions(profile="fancy")

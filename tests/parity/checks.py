@@ -119,7 +119,7 @@ def raises_alike(bridge: Bridge, theirs: Callable[[], Any], ours: Callable[[], A
         if status == "missing":
             return status, text
         kinds = [kind.__name__ for kind in type(error).__mro__]
-        alike = due == kinds[0] or due in kinds and kinds[0] != "NotImplementedError"
+        alike = due == kinds[0] or (due in kinds and kinds[0] != "NotImplementedError")
         return None if alike else ("meta", f"{text}, torch {due}")
 
 

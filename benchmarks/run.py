@@ -1,0 +1,160 @@
+"""Paired benchmarks of ctorch against PyTorch: two processes, one per side, take turns on every case.
+
+    python benchmarks/run.py                      every target by name: torch's time, ctorch's, the ratio, met
+    or not python benchmarks/run.py --cases all          all cases (some 25 minutes); subset: a representative
+    few python benchmarks/run.py --only gemm/f32 --threads 1,2
+
+Ratio = A's time / B's: above 1, B is faster. Side A is torch and B is ctorch unless said otherwise. A case
+that raises on a side is missing there; DIFFERS marks results that disagree; "disturbed" a case whose threads
+queued behind other jobs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import pathlib
+import re
+import sys
+import time
+from typing import Any
+
+import machine
+import process
+import report
+import targets
+from pairs import Worker, WorkerFailed, run_case
+
+
+def options() -> argparse.Namespace:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument(
+        "--a", default="torch", metavar="[PYTHON:]MODULE", help="default torch, in this interpreter"
+    )
+    p.add_argument(
+        "--b", default="ctorch", metavar="[PYTHON:]MODULE", help="default ctorch, in this interpreter"
+    )
+    p.add_argument(
+        "--cases", choices=("targets", "subset", "all"), help="default targets; all with --only, --groups"
+    )
+    p.add_argument("--groups", help="comma-separated groups of cases")
+    p.add_argument("--only", metavar="REGEX", help="cases whose name matches")
+    p.add_argument("--threads", help="comma-separated; default those of the target, or 1,2")
+    p.add_argument("--rounds", type=int, help="undisturbed rounds wanted per case; default 6, with --quick 3")
+    p.add_argument("--seconds", type=float, help="per side and round; default 0.08, with --quick 0.02")
+    p.add_argument("--deadline", type=float, default=1470, help="start no case after this many seconds")
+    p.add_argument("--quick", action="store_true", help="short measurements, for a first look")
+    p.add_argument(
+        "--no-process", action="store_true", help="leave out import time, wheel size and peak memory"
+    )
+    p.add_argument("--json", metavar="FILE", help="write all figures here")
+    p.add_argument("--md", metavar="FILE", help="write the tables here, as Markdown")
+    p.add_argument("--gate", action="store_true", help="exit status 1 if a target is missed")
+    opts = p.parse_args()
+    opts.cases = opts.cases or ("all" if opts.only or opts.groups else "targets")
+    opts.rounds = opts.rounds or (3 if opts.quick else 6)
+    opts.seconds = opts.seconds or (0.02 if opts.quick else 0.08)
+    opts.cap = 1 if opts.quick else 6  # seconds of measuring per case, unless two rounds take longer
+    return opts
+
+
+def side(spec: str) -> process.Side:
+    python, _, module = spec.rpartition(":")
+    return python or sys.executable, module
+
+
+def chosen(cases: list[dict[str, Any]], opts: argparse.Namespace) -> list[tuple[int, dict[str, Any]]]:
+    """(threads, case) of all that is to run, by threads."""
+    wanted = {(t.case, t.threads) for t in targets.TARGETS}
+    threads = [int(t) for t in opts.threads.split(",")] if opts.threads else None
+    todo = []
+    for n in threads or (1, 2):
+        for case in cases:
+            if opts.cases == "targets":
+                take = (case["name"], n) in wanted or (
+                    bool(threads) and any(case["name"] == name for name, _ in wanted)
+                )
+            else:
+                take = n in case["threads"] and (opts.cases == "all" or case["subset"])
+            take = take and (not opts.groups or case["group"] in opts.groups.split(","))
+            if take and (not opts.only or re.search(opts.only, case["name"])):
+                todo.append((n, case))
+    return todo
+
+
+def measure(
+    opts: argparse.Namespace, limits: machine.Peaks
+) -> tuple[list[dict[str, Any]], list[str], dict[str, Any]]:
+    """(rows, the cases for which no time was left, what the workers said of themselves)."""
+    begin, rows, todo, hello = time.time(), [], None, {}
+    print(report.line(report.HEAD), flush=True)
+    while todo is None or todo:
+        threads = todo[0][0] if todo else 1
+        sides = {s: Worker(*side(spec), threads) for s, spec in (("a", opts.a), ("b", opts.b))}
+        hello = {s: w.hello for s, w in sides.items()}
+        todo = chosen(sides["a"].ask("list")["cases"], opts) if todo is None else todo
+        while todo and todo[0][0] == threads:
+            left = begin + opts.deadline - time.time()
+            if left <= 0:
+                break
+            case = todo[0][1]
+            row = run_case(case, sides, opts.rounds, opts.seconds, min(opts.cap, 0.7 * left / len(todo)))
+            rows.append(row | {"nthreads": threads})
+            todo.pop(0)
+            print(report.line(report.cells(rows[-1], limits)), flush=True)
+        for w in sides.values():
+            w.stop()
+        if begin + opts.deadline < time.time():
+            break
+    return rows, [f"{case['name']}@{n}" for n, case in todo or ()], hello
+
+
+def main() -> int:
+    opts, begin = options(), time.time()
+    about = machine.describe()
+    limits = machine.peaks(0.03 if opts.quick else 0.3, max(map(int, (opts.threads or "2").split(","))))
+    try:
+        rows, unrun, hello = measure(opts, limits)
+    except WorkerFailed as failed:
+        sys.exit(f"cannot start a side: {failed}")
+    figures = []
+    if opts.cases == "targets" and not opts.no_process:
+        figures = process.measure({"a": side(opts.a), "b": side(opts.b)}, 3 if opts.quick else 6)
+    whole = opts.cases != "subset" and not (opts.only or opts.groups)
+    verdicts = targets.verdicts(rows, limits, expected=whole)
+    aimed = [f for f in figures if f["target"]]
+
+    lines = [targets.cells(v) for v in verdicts]
+    lines += [targets.cells(f | {"show": lambda x, unit=f["unit"]: f"{x:.4g} {unit}"}) for f in aimed]
+    reached = sum(v["met"] for v in [*verdicts, *aimed])
+    sections = [
+        ("Machine", report.text_table, ["", ""], [[k, str(v)] for k, v in about.items()]),
+        ("By group", report.text_table, report.SUMMARY_HEAD, report.summary(rows)),
+        ("Worst for B", report.text_table, report.HEAD, report.worst(rows, limits)),
+        (f"Targets: {reached} of {len(lines)} met", report.text_table, targets.HEAD, lines),
+    ]
+    for title, table, head, body in sections:
+        print(f"\n{title}\n{table(head, body)}")
+    versions = {s: f"{h['module']} {h['version']}, Python {h['python']}" for s, h in hello.items()}
+    print(f"\nA = {versions['a']}; B = {versions['b']}; {time.time() - begin:.0f} s")
+    if unrun:
+        print(f"NOT RUN, out of time ({len(unrun)}): {' '.join(unrun)}")
+    if opts.json:
+        data = {
+            "date": datetime.datetime.now().isoformat(timespec="seconds"),
+            "machine": about,
+            "sides": hello,
+        }
+        data |= {"peaks": limits, "targets": verdicts, "process": figures, "not_run": unrun, "cases": rows}
+        pathlib.Path(opts.json).write_text(json.dumps(data, indent=1))
+    if opts.md:
+        full = [*sections, ("All cases", None, report.HEAD, [report.cells(r, limits) for r in rows])]
+        text = [f"# {versions['b']} against {versions['a']}"]
+        text += [f"## {title}\n\n{report.markdown_table(head, body)}" for title, _, head, body in full]
+        pathlib.Path(opts.md).write_text("\n\n".join(text) + "\n")
+    return 1 if opts.gate and (unrun or reached < len(lines)) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
