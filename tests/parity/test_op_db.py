@@ -9,7 +9,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
-NEEDED = ("torch", "expecttest", "scipy")  # torch.testing imports the other two
+NEEDED = ("torch", "expecttest")  # torch.testing imports the other one
 ABSENT = [name for name in NEEDED if importlib.util.find_spec(name) is None]
 
 pytestmark = pytest.mark.skipif(
