@@ -1,4 +1,4 @@
-"""The default random stream: seeding, saving and restoring it. Its numbers are those of PyTorch on the CPU."""
+"""The default random stream: seeding, saving, restoring. It gives the numbers of PyTorch on the CPU."""
 
 from __future__ import annotations
 
