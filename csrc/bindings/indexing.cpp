@@ -449,7 +449,7 @@ int tensor_setitem(PyObject* self, PyObject* p, PyObject* value) {
   }
 }
 
-void init_indexing() {
+void init_ops_indexing() {
   const char* doc = "The view that basic indices make; the items are those of ops::basic_index.";
   for (const char* schema : {"_basic_index.select(Tensor input, int[] items) -> Tensor", "_basic_index.slice(Tensor input, int[] items) -> Tensor",
                              "_basic_index.unsqueeze(Tensor input, int[] items) -> Tensor", "_basic_index.alias(Tensor input, int[] items) -> Tensor"}) {
