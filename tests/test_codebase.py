@@ -1,4 +1,4 @@
-"""Rules that the source tree keeps: directions of includes, symbols of kernel objects, one version, a light import."""
+"""Rules that the source tree keeps: includes, symbols of kernel objects, one version, a light import."""
 
 from __future__ import annotations
 
