@@ -17,8 +17,7 @@ import tempfile
 import time
 from typing import Any
 
-ROOT = pathlib.Path(__file__).parents[1]
-MNIST = ROOT / "examples" / "mnist.py"
+MNIST = pathlib.Path(__file__).parents[1] / "examples" / "mnist.py"
 
 FIRST_STEP = """
 import MODULE as T
@@ -43,10 +42,13 @@ print(sum(len(zlib.compress(p.read_bytes())) for p in files))
 IMPORT_MS, WHEEL_MB, MNIST_MEMORY = 60, 5, 0.5  # the targets
 
 
-def child(command: list[str], cwd: pathlib.Path | None = None) -> tuple[float, float, str, str | None]:
-    """(seconds, peak MB, stdout, error) of a command run to its end."""
+def child(command: list[str], path: pathlib.Path | None = None) -> tuple[float, float, str, str | None]:
+    """(seconds, peak MB, stdout, error) of a command run to its end; `path` goes before PYTHONPATH."""
+    env = dict(os.environ)
+    if path:
+        env["PYTHONPATH"] = str(path) + os.pathsep + env.get("PYTHONPATH", "")
     start = time.perf_counter()
-    p = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=cwd)
+    p = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
     out = p.stdout.read()
     _, status, usage = os.wait4(p.pid, 0)
     took = time.perf_counter() - start
@@ -117,7 +119,7 @@ def mnist_memory(sides: dict[str, Side]) -> Figure:
                 MNIST.read_text().replace("import ctorch as torch", f"import {module} as torch")
             )
             command = [python, str(script), "--epochs", "1", "--out", folder]
-            _, megabytes, _, error = child(command, ROOT)
+            _, megabytes, _, error = child(command, MNIST.parent)
         if error:
             errors[s] = error
         else:

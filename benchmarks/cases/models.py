@@ -5,10 +5,11 @@ def mnist_cnn(T):
     """The network of examples/mnist.py."""
     nn = T.nn
     return nn.Sequential(
-        *(nn.Conv2d(1, 16, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(1, 16, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(16, 32, 5), nn.ReLU(), nn.MaxPool2d(2)),
         *(
-            nn.Dropout(0.25),
             nn.Flatten(),
+            nn.Dropout(0.25),
             nn.Linear(800, 128),
             nn.ReLU(),
             nn.Dropout(0.5),
