@@ -12,9 +12,10 @@ ROOT = pathlib.Path(__file__).parents[2]
 NEEDED = ("torch", "expecttest")  # torch.testing imports the other one
 ABSENT = [name for name in NEEDED if importlib.util.find_spec(name) is None]
 
-pytestmark = pytest.mark.skipif(
-    bool(ABSENT), reason=f"the oracle is PyTorch's operator database; no {ABSENT} here"
-)
+pytestmark = [
+    pytest.mark.skipif(bool(ABSENT), reason=f"the oracle is PyTorch's operator database; no {ABSENT} here"),
+    pytest.mark.timeout(1800),  # the workers have a limit of their own, for each column
+]
 
 
 @pytest.fixture(scope="module")
