@@ -95,6 +95,7 @@ Param parse_param(std::string_view s, const char* text) {
     if (k.name == type) p.kind = k.kind, known = true;
   }
   if (!known) bad_schema(text, "unknown type");
+  if (p.variadic && p.kind == Kind::integer) p.kind = Kind::int_list;  // int... is a list of ints
   p.name = PyUnicode_InternFromString(std::string(trim(left.substr(space + 1))).c_str());
   p.text = PyUnicode_AsUTF8(p.name);
   if (equals != std::string_view::npos) p.fallback = parse_default(trim(s.substr(equals + 1)), text);
