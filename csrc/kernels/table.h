@@ -5,7 +5,12 @@
 #include "core/cpu_info.h"
 #include "kernels/gemm.h"
 #include "kernels/index.h"
+#include "kernels/loss.h"
+#include "kernels/norm.h"
 #include "kernels/random.h"
+#include "kernels/reduce.h"
+#include "kernels/scan.h"
+#include "kernels/softmax.h"
 #include "kernels/sort.h"
 #include "kernels/update.h"
 
@@ -13,7 +18,12 @@
 #define CT_KERNEL_FAMILIES(X) \
   X(Gemm, gemm) \
   X(Index, index) \
+  X(Loss, loss) \
+  X(Norm, norm) \
   X(Random, random) \
+  X(Reduce, reduce) \
+  X(Scan, scan) \
+  X(Softmax, softmax) \
   X(Sort, sort) \
   X(Update, update)
 

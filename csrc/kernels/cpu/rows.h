@@ -1,0 +1,89 @@
+// Loops over a row in steps of a fixed number of lanes, which the compiler turns into whole vectors. The rest of a row
+// goes through a padded copy, so that it takes one vector step too, and not up to kLanes - 1 scalar ones.
+#pragma once
+
+#include <cstring>
+
+#include "core/half.h"
+#include "core/macros.h"
+#include "core/dtype.h"
+
+namespace ctorch::CT_ISA {
+namespace {
+
+inline constexpr int kLanes = 32;
+
+template <class T>
+CT_INLINE acc_t<T> widen(T x) {
+  return static_cast<acc_t<T>>(x);
+}
+template <class T>
+CT_INLINE T narrow(acc_t<T> x) {
+  return static_cast<T>(x);
+}
+
+// Calls step(in..., width) for consecutive runs of kLanes elements; the last run is padded with `pad`.
+template <class T, class Step>
+CT_INLINE void read_lanes(const T* p, int64_t n, acc_t<T> pad, Step step) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) step(p + i);
+  if (i == n) return;
+  T rest[kLanes];
+  for (int j = 0; j < kLanes; ++j) rest[j] = narrow<T>(pad);
+  std::memcpy(rest, p + i, static_cast<size_t>(n - i) * sizeof(T));
+  step(static_cast<const T*>(rest));
+}
+template <class T, class Step>
+CT_INLINE void read_lanes2(const T* a, const T* b, int64_t n, Step step) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) step(a + i, b + i);
+  if (i == n) return;
+  T rest_a[kLanes] = {}, rest_b[kLanes] = {};
+  std::memcpy(rest_a, a + i, static_cast<size_t>(n - i) * sizeof(T));
+  std::memcpy(rest_b, b + i, static_cast<size_t>(n - i) * sizeof(T));
+  step(static_cast<const T*>(rest_a), static_cast<const T*>(rest_b));
+}
+// The same with a row to write: step(in, out).
+template <class T, class Step>
+CT_INLINE void map_lanes(const T* p, T* out, int64_t n, acc_t<T> pad, Step step) {
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) step(p + i, out + i);
+  if (i == n) return;
+  T rest[kLanes], result[kLanes];
+  for (int j = 0; j < kLanes; ++j) rest[j] = narrow<T>(pad);
+  std::memcpy(rest, p + i, static_cast<size_t>(n - i) * sizeof(T));
+  step(static_cast<const T*>(rest), static_cast<T*>(result));
+  std::memcpy(out + i, result, static_cast<size_t>(n - i) * sizeof(T));
+}
+
+template <class V>
+struct Lanes {
+  V lane[kLanes];
+  CT_INLINE explicit Lanes(V value) {
+    for (int j = 0; j < kLanes; ++j) lane[j] = value;
+  }
+  CT_INLINE V& operator[](int j) { return lane[j]; }
+  CT_INLINE V sum() const {
+    V s[kLanes];
+    for (int j = 0; j < kLanes; ++j) s[j] = lane[j];
+#pragma GCC unroll 8
+    for (int h = kLanes / 2; h > 0; h /= 2) {
+      for (int j = 0; j < h; ++j) s[j] += s[j + h];
+    }
+    return s[0];
+  }
+  // NaN if a lane is NaN.
+  CT_INLINE V max() const {
+    V s[kLanes];
+    for (int j = 0; j < kLanes; ++j) s[j] = lane[j];
+#pragma GCC unroll 8
+    for (int h = kLanes / 2; h > 0; h /= 2) {
+      for (int j = 0; j < h; ++j) s[j] = greater(s[j], s[j + h]);
+    }
+    return s[0];
+  }
+  static CT_INLINE V greater(V a, V b) { return (a > b) | (a != a) ? a : b; }
+};
+
+}  // namespace
+}  // namespace ctorch::CT_ISA

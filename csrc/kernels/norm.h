@@ -1,0 +1,62 @@
+// Normalisation: over rows (layer norm, RMS norm), and the per-channel sums and affine maps of which batch, group and
+// instance norm are made.
+#pragma once
+
+#include <cstdint>
+
+#include "core/dtype.h"
+
+namespace ctorch {
+
+// x and y are (rows, n), row-major; weight and bias have n elements or are null; mean and rstd have one per row, of the
+// dtype of x. Without `centre` the mean counts as 0 and is not written: RMS norm.
+struct RowNormArgs {
+  int64_t rows, n;
+  const void* x;
+  const void* weight;
+  const void* bias;
+  void* y;
+  void* mean;
+  void* rstd;
+  double eps;
+  bool centre;
+};
+// grad and dx are (rows, n); dx, dweight and dbias may each be null.
+struct RowNormBackwardArgs {
+  int64_t rows, n;
+  const void* grad;
+  const void* x;
+  const void* mean;
+  const void* rstd;
+  const void* weight;
+  void* dx;
+  void* dweight;
+  void* dbias;
+  bool centre;
+};
+
+// Operands are (samples, channels, inner), row-major. Coefficients are of the value type (float for the half types), one per
+// channel, or with per_sample one per sample and channel.
+struct ChannelArgs {
+  int64_t samples, channels, inner;
+  bool per_sample;
+  const void* x;
+  const void* grad;
+  const void* mean;   // sums, and affine with a gradient
+  const void* scale;  // y = x * scale + shift, or y = grad * scale + (x - mean) * slope + shift
+  const void* slope;
+  const void* shift;
+  void* y;
+  double* sum_grad;    // sums: of grad
+  double* sum_grad_x;  // sums: of grad * (x - mean)
+};
+
+struct NormTable {
+  void (*rows[kNumDTypes])(const RowNormArgs&);
+  void (*rows_backward[kNumDTypes])(const RowNormBackwardArgs&);
+  void (*affine[kNumDTypes])(const ChannelArgs&);
+  void (*affine_backward[kNumDTypes])(const ChannelArgs&);
+  void (*sums[kNumDTypes])(const ChannelArgs&);
+};
+
+}  // namespace ctorch
