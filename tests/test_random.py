@@ -569,7 +569,6 @@ ERRORS: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
     (lambda lib: lib.rand(-1), RuntimeError, "negative dimension"),
     (lambda lib: lib.rand(2, dtype=lib.int64), NotImplementedError, MISSING),
     (lambda lib: lib.randn(2, dtype=lib.bool), NotImplementedError, MISSING),
-    (lambda lib: lib.rand(), TypeError, "rand"),
     (lambda lib: lib.rand(2, generator=3), TypeError, "rand"),
     (lambda lib: lib.rand(2, 2.5), TypeError, "rand"),
     (lambda lib: lib.rand_like(lib.ones(2, dtype=lib.int64)), NotImplementedError, MISSING),

@@ -122,8 +122,8 @@ PyObject* dropout(PyObject* input, double p, bool train) {
 #define CT_LIKE "*, " CT_CREATION ", memory_format? memory_format=None) -> Tensor"
 
 void def_creation() {
-  def_op<&rand>("rand(int[]... size, " CT_NEW, "Numbers uniform in [0, 1).", kFunction);
-  def_op<&randn>("randn(int[]... size, " CT_NEW, "Numbers of the standard normal distribution.", kFunction);
+  def_op<&rand>("rand(int... size, " CT_NEW, "Numbers uniform in [0, 1).", kFunction);
+  def_op<&randn>("randn(int... size, " CT_NEW, "Numbers of the standard normal distribution.", kFunction);
   def_op<&randint>("randint(int high, int[] size, " CT_NEW,
                    "Integers uniform in [low, high), low being 0 by default.", kFunction);
   def_op<&randint_low>("randint.low(int low, int high, int[] size, " CT_NEW, "", kFunction);

@@ -28,15 +28,20 @@ void check_floating(const Tensor& t, const char* op) {
   check(is_floating(t.dtype()), op, ": expected a floating dtype, got ", t.dtype());
 }
 
-// The dims of t from the largest stride to the smallest: the order in which PyTorch fills a tensor.
+// The dims of t from the largest stride to the smallest, which is the order in which PyTorch fills a tensor;
+// dims of size 1, whose strides say nothing, first.
 Dims memory_order(const Tensor& t) {
-  Dims order(t.dim());
-  for (int64_t i = 0; i < t.dim(); ++i) order[i] = i;
   const Dims &sizes = t.sizes(), &strides = t.strides();
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
-    if (sizes[a] == 1 || sizes[b] == 1) return false;
-    return std::abs(strides[a]) > std::abs(strides[b]);
-  });
+  Dims order;
+  for (int64_t i = 0; i < t.dim(); ++i) {
+    if (sizes[i] == 1) order.push_back(i);
+  }
+  int64_t ones = order.size();
+  for (int64_t i = 0; i < t.dim(); ++i) {
+    if (sizes[i] != 1) order.push_back(i);
+  }
+  std::stable_sort(order.begin() + ones, order.end(),
+                   [&](int64_t a, int64_t b) { return std::abs(strides[a]) > std::abs(strides[b]); });
   return order;
 }
 
@@ -513,25 +518,26 @@ Tensor multinomial(const Tensor& input, int64_t num_samples, bool replacement, G
 
 namespace {
 
-// input scaled where the mask, which has its strides, holds.
+// input scaled, by a factor of its own dtype, where the mask holds.
 Tensor scaled_where(const Tensor& input, const Tensor& mask, double scale, const char* op) {
+  check(is_bool(mask.dtype()) && mask.sizes() == input.sizes(), op, ": expected a bool mask of shape ",
+        input.sizes(), ", got ", mask);
   auto apply = entry(kernels().masked_scale, input.dtype(), op);
-  Tensor result = empty_like(mask, input.dtype());
+  Tensor kept = is_dense(mask.sizes(), mask.strides()) ? mask : contiguous(mask);
+  Tensor result = empty_like(kept, input.dtype());
   const Tensor* source = &input;
   if (!(input.strides() == result.strides())) {
     copy_(result, input);
     source = &result;
   }
-  apply(result.data(), source->data(), reinterpret_cast<const bool*>(mask.data()), result.numel(), scale);
+  apply(result.data(), source->data(), reinterpret_cast<const bool*>(kept.data()), result.numel(),
+        rounded(input.dtype(), scale));
   return result;
 }
 
+// 1 / (1 - p) as dividing a tensor of ones by 1 - p gives it.
 double dropout_factor(DType dt, double p) {
-  // 1 / (1 - p) in the dtype, as dividing a tensor of ones by 1 - p gives it.
-  switch (dt) {
-    case DType::float64: return 1.0 / (1.0 - p);
-    default: return rounded(dt, 1.0f / static_cast<float>(1.0 - p));
-  }
+  return dt == DType::float64 ? 1.0 / (1.0 - p) : static_cast<double>(1.0f / static_cast<float>(1.0 - p));
 }
 
 void check_dropout(const Tensor& input, double p, const char* op) {
@@ -539,12 +545,6 @@ void check_dropout(const Tensor& input, double p, const char* op) {
   check_implemented(!is_complex(input.dtype()), op, ": not implemented for dtype ", input.dtype());
   check(is_floating(input.dtype()), op, ": expected a floating dtype, got ", input.dtype(),
         ": result type Float can't be cast to it");
-}
-
-Tensor dense_mask(const Tensor& mask, const Tensor& input, const char* op) {
-  check(is_bool(mask.dtype()) && mask.sizes() == input.sizes(), op, ": expected a bool mask of shape ",
-        input.sizes(), ", got ", mask);
-  return is_dense(mask.sizes(), mask.strides()) ? mask : packed(mask, DType::boolean);
 }
 
 }  // namespace
@@ -561,27 +561,23 @@ std::tuple<Tensor, Tensor> dropout(const Tensor& input, double p) {
 }
 
 Tensor dropout_scale(const Tensor& input, const Tensor& mask, double p) {
-  Tensor kept = dense_mask(mask, input, "dropout");
-  return scaled_where(input, kept, p == 1 ? 0 : dropout_factor(input.dtype(), p), "dropout");
+  return scaled_where(input, mask, p == 1 ? 0 : dropout_factor(input.dtype(), p), "dropout");
 }
 
 std::tuple<Tensor, Tensor> native_dropout(const Tensor& input, double p, std::optional<bool> train) {
-  if (train.value_or(true)) {
-    check(p >= 0 && p <= 1, "native_dropout: bernoulli_ expects p to be in [0, 1], but got p=", 1 - p);
-    check_dropout(input, p, "native_dropout");
-    Tensor mask = empty_like(input, DType::boolean);
-    bernoulli_(mask, 1 - p, nullptr);
-    return {native_dropout_backward(input, mask, p == 1 ? 0 : 1 / (1 - p)), mask};
+  Tensor mask = empty_like(input, DType::boolean);
+  if (!train.value_or(true)) {
+    std::memset(mask.data(), 1, static_cast<size_t>(mask.numel()));
+    return {clone(input), mask};
   }
-  Tensor mask = empty_like(input, DType::boolean), result = empty_like(input);
-  std::memset(mask.data(), 1, static_cast<size_t>(mask.numel()));
-  copy_(result, input);
-  return {result, mask};
+  check(p >= 0 && p <= 1, "native_dropout: bernoulli_ expects p to be in [0, 1], but got p=", 1 - p);
+  check_dropout(input, p, "native_dropout");
+  bernoulli_(mask, 1 - p, nullptr);
+  return {dropout_scale(input, mask, p), mask};
 }
 
 Tensor native_dropout_backward(const Tensor& grad_output, const Tensor& mask, double scale) {
-  Tensor kept = dense_mask(mask, grad_output, "native_dropout_backward");
-  return scaled_where(grad_output, kept, scale, "native_dropout_backward");
+  return scaled_where(grad_output, mask, scale, "native_dropout_backward");
 }
 
 }  // namespace ctorch::ops

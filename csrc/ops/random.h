@@ -46,7 +46,7 @@ Tensor normal_mean(double mean, const Tensor& std, Generator* generator, Out out
 Tensor multinomial(const Tensor& input, int64_t num_samples, bool replacement, Generator* generator, Out out);
 
 // input with elements dropped with probability p and the rest scaled by 1 / (1 - p), and the mask of those
-// kept. The two differ in half precision alone: dropout() rounds the scale to the dtype, as F.dropout does.
+// kept. With p = 1 dropout() draws nothing, native_dropout() does.
 std::tuple<Tensor, Tensor> dropout(const Tensor& input, double p);
 std::tuple<Tensor, Tensor> native_dropout(const Tensor& input, double p, std::optional<bool> train);
 // The scaling of each by the mask, which is its own derivative too.
