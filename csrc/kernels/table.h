@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/cpu_info.h"
+#include "kernels/conv.h"
 #include "kernels/gemm.h"
 #include "kernels/index.h"
 #include "kernels/loss.h"
@@ -16,6 +17,7 @@
 
 // X(type prefix, member name): a FooTable, the member `foo`, filled by CT_ISA::fill_foo(FooTable&).
 #define CT_KERNEL_FAMILIES(X) \
+  X(Conv, conv) \
   X(Gemm, gemm) \
   X(Index, index) \
   X(Loss, loss) \

@@ -42,18 +42,6 @@ void transpose(Product<T, S>& q) {
   std::swap(q.out.d_row, q.out.d_col);
 }
 
-// m rows in panels of at most `most` rows that differ by at most one: short panels at the end would run at
-// half speed.
-struct Panels {
-  int64_t count, base, longer;
-  CT_INLINE Panels(int64_t m, int64_t most)
-      : count((m + most - 1) / most), base(m / count), longer(m % count) {}
-  CT_INLINE int64_t start(int64_t i) const { return i * base + std::min(i, longer); }
-  CT_INLINE int64_t rows(int64_t i) const { return base + (i < longer); }
-};
-
-CT_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // Small products: nothing is allocated, A is read in place, B too where its rows are contiguous.
 template <class T, class S>
 void small_product(const Product<T, S>& q) {

@@ -7,7 +7,10 @@
 // multiply-add's latency of 4 cycles at 2 per cycle.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+
+#include "core/macros.h"
 
 namespace ctorch::CT_ISA {
 namespace {
@@ -27,6 +30,18 @@ inline constexpr int64_t kVectorBytes =
     16;  // SSE2, 16 registers, no fused multiply-add: one register more for the product
 inline constexpr int kTileRows = 4, kTileVectors = 2;
 #endif
+
+// m rows in panels of at most `most` rows that differ by at most one: short panels at the end would run at
+// half speed.
+struct Panels {
+  int64_t count, base, longer;
+  CT_INLINE Panels(int64_t m, int64_t most)
+      : count((m + most - 1) / most), base(m / count), longer(m % count) {}
+  CT_INLINE int64_t start(int64_t i) const { return i * base + std::min(i, longer); }
+  CT_INLINE int64_t rows(int64_t i) const { return base + (i < longer); }
+};
+
+CT_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 template <class S>
 struct GemmBlocks {

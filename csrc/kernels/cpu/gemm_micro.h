@@ -24,7 +24,9 @@ struct TileArgs {
   int64_t a_row, a_k;     // strided A: element (i, p) at a[i * a_row + p * a_k]
   int64_t b_k;            // row p of B at b + p * b_k
   const int64_t* offset;  // gathered B: row p at b + offset[p]; gathered A: row i at a + offset[i]
-  int64_t runs, a_gap;  // gathered A: `runs` times k steps of 1, with a_gap elements of A left out after each
+  // Gathered A: k steps of 1 make a run, `runs` of them a sheet, with so many elements of A left out after
+  // each run and sheet.
+  int64_t runs, sheets, run_gap, sheet_gap;
 };
 
 // A is packed: element (i, p) at a[p * rows + i].
@@ -93,8 +95,7 @@ void tile_product(const TileArgs<S>& t) {
   store_tile<S, MR, NV>(acc, t.tile);
 }
 
-// A is gathered: row i starts at a + offset[i] and advances by one per step, over t.runs runs with gaps
-// between them.
+// A is gathered: row i starts at a + offset[i] and advances by one per step.
 template <class S, int MR, int NV>
 void tile_product_gathered(const TileArgs<S>& t) {
   using Vector = typename Simd<S>::Vector;
@@ -104,21 +105,22 @@ void tile_product_gathered(const TileArgs<S>& t) {
   for (int i = 0; i < MR; ++i) a[i] = t.a + t.offset[i];
   const S* row = t.b;
   int64_t at = 0;
-  for (int64_t run = 0; run < t.runs; ++run) {
-    for (int64_t p = t.k; p > 0; --p) {
-      Vector bv[NV];
+  for (int64_t sheet = 0; sheet < t.sheets; ++sheet, at += t.sheet_gap) {
+    for (int64_t run = 0; run < t.runs; ++run, at += t.run_gap) {
+      for (int64_t p = t.k; p > 0; --p) {
+        Vector bv[NV];
 #pragma GCC unroll 4
-      for (int j = 0; j < NV; ++j) bv[j] = load_vector(row + j * kLanes<S>);
+        for (int j = 0; j < NV; ++j) bv[j] = load_vector(row + j * kLanes<S>);
 #pragma GCC unroll 16
-      for (int i = 0; i < MR; ++i) {
-        const S ai = a[i][at];
+        for (int i = 0; i < MR; ++i) {
+          const S ai = a[i][at];
 #pragma GCC unroll 4
-        for (int j = 0; j < NV; ++j) acc[i][j] += ai * bv[j];
+          for (int j = 0; j < NV; ++j) acc[i][j] += ai * bv[j];
+        }
+        ++at;
+        row += t.b_k;
       }
-      ++at;
-      row += t.b_k;
     }
-    at += t.a_gap;
   }
   store_tile<S, MR, NV>(acc, t.tile);
 }

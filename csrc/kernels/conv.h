@@ -1,0 +1,41 @@
+// Convolution (cross-correlation, as networks use the word) in up to three spatial dimensions, and its
+// gradients.
+#pragma once
+
+#include <cstdint>
+
+#include "core/dtype.h"
+
+namespace ctorch {
+
+inline constexpr int kConvDims = 3;
+
+// The image x (batch, x_channels, ...), the filter w (y_channels, x_channels / groups, ...) and the result y
+// (batch, y_channels, ...):
+//   y[n, o, q] = sum over c, r of w[o, c, r] * x[n, c, stride * q + dilation * r - padding],  x being 0
+//   outside.
+// Strides are in elements and may have any sign. Missing leading spatial dims have size 1.
+struct ConvArgs {
+  DType dtype;  // of all tensors
+  int64_t batch, groups, x_channels, y_channels;
+  int64_t x_size[kConvDims], y_size[kConvDims], w_size[kConvDims];
+  int64_t stride[kConvDims], padding[kConvDims], dilation[kConvDims];
+  void *x, *w, *y;
+  int64_t x_strides[2 + kConvDims], w_strides[2 + kConvDims], y_strides[2 + kConvDims];
+  // Added to what is written per channel (of y, or of x for backward_x); null for none.
+  const void* bias = nullptr;
+  int64_t bias_stride = 0;
+};
+
+// Each function computes one of the three tensors from the other two. float, double, half types (summed in
+// float), int64, complex.
+struct ConvTable {
+  void (*forward)(const ConvArgs&);  // y from x and w
+  void (*backward_x)(
+      const ConvArgs&);  // x, the gradient of the image, from y and w: also transposed convolution
+  void (*backward_w)(const ConvArgs&);  // w, the gradient of the filter, from x and y
+  // The sums of y over all but its channels, written to w (y_channels values, w_strides[0] apart).
+  void (*channel_sums)(const ConvArgs&);
+};
+
+}  // namespace ctorch

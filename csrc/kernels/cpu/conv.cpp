@@ -1,0 +1,276 @@
+// Convolution: each of image, filter and result from the other two, brought into the form of a sum over taps
+// (conv_taps.h).
+#include "kernels/conv.h"
+
+#include "kernels/cpu/conv_filter.h"
+#include "kernels/cpu/conv_forward.h"
+
+namespace ctorch::CT_ISA {
+namespace {
+
+// Which part of complex tensors a real convolution works on (0: real, 1: imaginary), and how the result is
+// used.
+struct Parts {
+  int x = 0, w = 0, y = 0;
+  double sign = 1;
+  bool accumulate = false;
+  int64_t scale = 1;  // reals per element
+};
+
+// Room for the taps of all three dims.
+struct TapTable {
+  int64_t* shift[kConvDims];
+  int64_t* index[kConvDims];
+  explicit TapTable(int64_t* memory, const int64_t* w_size) {
+    for (int d = 0; d < kConvDims; ++d) {
+      shift[d] = memory;
+      index[d] = memory + w_size[d];
+      memory += 2 * w_size[d];
+    }
+  }
+  static size_t bytes(const int64_t* w_size) {
+    return static_cast<size_t>(2 * (w_size[0] + w_size[1] + w_size[2])) * sizeof(int64_t);
+  }
+};
+
+// Taps of the forward direction: shift = dilation * r - padding.
+TapLayout forward_layout(const ConvArgs& g, const TapTable& table) {
+  TapLayout l{};
+  l.channels = g.x_channels / g.groups;
+  for (int d = 0; d < kConvDims; ++d) {
+    for (int64_t r = 0; r < g.w_size[d]; ++r) {
+      table.shift[d][r] = g.dilation[d] * r - g.padding[d];
+      table.index[d][r] = r;
+    }
+    l.axis[d] = {.x_size = g.x_size[d],
+                 .grid = g.y_size[d],
+                 .step = g.stride[d],
+                 .taps = g.w_size[d],
+                 .shift = table.shift[d],
+                 .index = table.index[d]};
+  }
+  l.derive();
+  return l;
+}
+
+// Points phase + stride * q of x: the taps r that reach them from points of y, at y[q + (phase + padding -
+// dilation * r) / stride].
+TapLayout backward_layout(const ConvArgs& g, const TapTable& table, const int64_t* phase) {
+  TapLayout l{};
+  l.channels = g.y_channels / g.groups;
+  for (int d = 0; d < kConvDims; ++d) {
+    int64_t taps = 0;
+    for (int64_t r = 0; r < g.w_size[d]; ++r) {
+      const int64_t reach = phase[d] + g.padding[d] - g.dilation[d] * r;
+      if (reach % g.stride[d] != 0) continue;
+      table.shift[d][taps] = reach / g.stride[d];
+      table.index[d][taps] = r;
+      ++taps;
+    }
+    l.axis[d] = {.x_size = g.y_size[d],
+                 .grid = ceil_div(g.x_size[d] - phase[d], g.stride[d]),
+                 .step = 1,
+                 .taps = taps,
+                 .shift = table.shift[d],
+                 .index = table.index[d]};
+  }
+  l.derive();
+  return l;
+}
+
+template <class T>
+T* part(void* data, int which) {
+  return static_cast<T*>(data) + which;
+}
+
+// The bias goes with the first of the real convolutions that make up a part of a complex result.
+template <class T>
+const T* bias_part(const ConvArgs& g, const Parts& parts, int which) {
+  return g.bias && !parts.accumulate ? static_cast<const T*>(g.bias) + which : nullptr;
+}
+
+bool is_empty(const int64_t* size) { return size[0] <= 0 || size[1] <= 0 || size[2] <= 0; }
+
+template <class T, class S>
+void forward(const ConvArgs& g, const Parts& parts) {
+  if (g.batch == 0 || g.y_channels == 0 || is_empty(g.y_size)) return;
+  Scratch memory(TapTable::bytes(g.w_size));
+  const TapTable table(memory.as<int64_t>(), g.w_size);
+  const int64_t scale = parts.scale, x_group = g.x_channels / g.groups, y_group = g.y_channels / g.groups;
+  TapProduct<T, S> p{};
+  p.layout = forward_layout(g, table);
+  p.batch = g.batch, p.groups = g.groups, p.rows = y_group;
+  p.x = part<T>(g.x, parts.x), p.w = part<T>(g.w, parts.w), p.y = part<T>(g.y, parts.y);
+  p.x_image = scale * g.x_strides[0], p.x_channel = scale * g.x_strides[1], p.x_group = x_group * p.x_channel;
+  p.y_image = scale * g.y_strides[0], p.y_row = scale * g.y_strides[1], p.y_group = y_group * p.y_row;
+  p.w_row = scale * g.w_strides[0], p.w_group = y_group * p.w_row;
+  for (int d = 0; d < 1 + kConvDims; ++d) p.w_strides[d] = scale * g.w_strides[1 + d];
+  for (int d = 0; d < kConvDims; ++d)
+    p.x_strides[d] = scale * g.x_strides[2 + d], p.y_strides[d] = scale * g.y_strides[2 + d];
+  p.bias = bias_part<T>(g, parts, parts.y), p.bias_stride = scale * g.bias_stride;
+  p.alpha = static_cast<S>(parts.sign), p.accumulate = parts.accumulate;
+  TapConvolution<T, S>(p).run();
+}
+
+template <class T, class S>
+void backward_x(const ConvArgs& g, const Parts& parts) {
+  if (g.batch == 0 || g.x_channels == 0) return;
+  Scratch memory(TapTable::bytes(g.w_size));
+  const TapTable table(memory.as<int64_t>(), g.w_size);
+  const int64_t scale = parts.scale, x_group = g.x_channels / g.groups, y_group = g.y_channels / g.groups;
+  TapProduct<T, S> p{};
+  p.batch = g.batch, p.groups = g.groups, p.rows = x_group;
+  p.w = part<T>(g.w, parts.w), p.x = part<T>(g.y, parts.y);
+  p.x_image = scale * g.y_strides[0], p.x_channel = scale * g.y_strides[1], p.x_group = y_group * p.x_channel;
+  p.y_image = scale * g.x_strides[0], p.y_row = scale * g.x_strides[1], p.y_group = x_group * p.y_row;
+  p.w_row = scale * g.w_strides[1], p.w_group = y_group * scale * g.w_strides[0];
+  p.w_strides[0] = scale * g.w_strides[0];
+  p.bias = bias_part<T>(g, parts, parts.x), p.bias_stride = scale * g.bias_stride;
+  p.alpha = static_cast<S>(parts.sign), p.accumulate = parts.accumulate;
+  for (int d = 0; d < kConvDims; ++d) {
+    p.w_strides[1 + d] = scale * g.w_strides[2 + d];
+    p.x_strides[d] = scale * g.y_strides[2 + d];
+    p.y_strides[d] = scale * g.stride[d] * g.x_strides[2 + d];
+  }
+  int64_t phase[kConvDims];
+  for (phase[0] = 0; phase[0] < std::min(g.stride[0], g.x_size[0]); ++phase[0]) {
+    for (phase[1] = 0; phase[1] < std::min(g.stride[1], g.x_size[1]); ++phase[1]) {
+      for (phase[2] = 0; phase[2] < std::min(g.stride[2], g.x_size[2]); ++phase[2]) {
+        p.layout = backward_layout(g, table, phase);
+        p.y = part<T>(g.x, parts.x);
+        for (int d = 0; d < kConvDims; ++d) p.y += phase[d] * scale * g.x_strides[2 + d];
+        TapConvolution<T, S>(p).run();
+      }
+    }
+  }
+}
+
+template <class T, class S>
+void backward_w(const ConvArgs& g, const Parts& parts) {
+  Scratch memory(TapTable::bytes(g.w_size));
+  const TapTable table(memory.as<int64_t>(), g.w_size);
+  const int64_t scale = parts.scale, x_group = g.x_channels / g.groups, y_group = g.y_channels / g.groups;
+  FilterProduct<T, S> p{};
+  p.layout = forward_layout(g, table);
+  p.batch = g.batch, p.groups = g.groups, p.cols = y_group;
+  p.x = part<T>(g.x, parts.x), p.w = part<T>(g.w, parts.w), p.y = part<T>(g.y, parts.y);
+  p.x_image = scale * g.x_strides[0], p.x_channel = scale * g.x_strides[1], p.x_group = x_group * p.x_channel;
+  p.y_image = scale * g.y_strides[0], p.y_channel = scale * g.y_strides[1], p.y_group = y_group * p.y_channel;
+  p.w_col = scale * g.w_strides[0], p.w_group = y_group * p.w_col;
+  for (int d = 0; d < 1 + kConvDims; ++d) p.w_strides[d] = scale * g.w_strides[1 + d];
+  for (int d = 0; d < kConvDims; ++d)
+    p.x_strides[d] = scale * g.x_strides[2 + d], p.y_strides[d] = scale * g.y_strides[2 + d];
+  p.alpha = static_cast<S>(parts.sign), p.accumulate = parts.accumulate;
+  FilterGradient<T, S>(p).run();
+}
+
+// A complex convolution as four real ones over real and imaginary parts in place. `result` names the part of
+// Parts that is written.
+template <class Run>
+void complex_parts(int Parts::* first, int Parts::* second, int Parts::* result, Run&& run) {
+  for (int i = 0; i < 4; ++i) {
+    Parts parts{.scale = 2};
+    const int a = i & 1, b = i < 2 ? a : 1 - a;  // re re, im im, re im, im re
+    parts.*first = a;
+    parts.*second = b;
+    parts.*result = i < 2 ? 0 : 1;
+    parts.sign = i == 1 ? -1 : 1;
+    parts.accumulate = i % 2 == 1;
+    run(parts);
+  }
+}
+
+#define CT_CONV_REAL_TYPES(fn)                               \
+  switch (g.dtype) {                                         \
+    case DType::float32: return fn<float, float>(g, {});     \
+    case DType::float64: return fn<double, double>(g, {});   \
+    case DType::float16: return fn<Half, float>(g, {});      \
+    case DType::bfloat16: return fn<BFloat16, float>(g, {}); \
+    case DType::int64: return fn<uint64_t, uint64_t>(g, {}); \
+    default: return;                                         \
+  }
+#define CT_CONV_TYPES(fn, first, second, result)                                     \
+  if (g.dtype == DType::complex64) {                                                 \
+    return complex_parts(&Parts::first, &Parts::second, &Parts::result,              \
+                         [&](const Parts& parts) { fn<float, float>(g, parts); });   \
+  }                                                                                  \
+  if (g.dtype == DType::complex128) {                                                \
+    return complex_parts(&Parts::first, &Parts::second, &Parts::result,              \
+                         [&](const Parts& parts) { fn<double, double>(g, parts); }); \
+  }                                                                                  \
+  CT_CONV_REAL_TYPES(fn)
+
+// Summed per image in lanes and then over the images: short chains of additions, the same for any number of
+// threads.
+template <class T, class S>
+void channel_sums(const ConvArgs& g, const Parts& parts) {
+  constexpr int64_t lanes = kLanes<S>;
+  const int64_t *size = g.y_size, *stride = g.y_strides;
+  const int64_t points = g.batch * size[0] * size[1] * size[2], scale = parts.scale;
+  parallel_for(0, g.y_channels, std::max<int64_t>(1, 32768 / (points + 1)), [&](int64_t from, int64_t to) {
+    for (int64_t o = from; o < to; ++o) {
+      S total = S(0);
+      for (int64_t n = 0; n < g.batch; ++n) {
+        typename Simd<S>::Vector sums = {};
+        S rest = S(0);
+        for (int64_t d = 0; d < size[0]; ++d) {
+          for (int64_t h = 0; h < size[1]; ++h) {
+            const T* y = part<T>(g.y, parts.y) +
+                         scale * (n * stride[0] + o * stride[1] + d * stride[2] + h * stride[3]);
+            int64_t w = 0;
+            if (scale * stride[4] == 1) {
+              for (; w + lanes <= size[2]; w += lanes) sums += load_convert<S>(y + w);
+            }
+            for (; w < size[2]; ++w) rest += static_cast<S>(y[w * scale * stride[4]]);
+          }
+        }
+        total += sum_lanes<S>(sums) + rest;
+      }
+      part<T>(g.w, parts.w)[o * scale * g.w_strides[0]] = static_cast<T>(total);
+    }
+  });
+}
+
+void conv_forward(const ConvArgs& g) {
+  FlushDenormals flush;
+  CT_CONV_TYPES(forward, x, w, y)
+}
+void conv_backward_x(const ConvArgs& g) {
+  FlushDenormals flush;
+  CT_CONV_TYPES(backward_x, w, y, x)
+}
+void conv_backward_w(const ConvArgs& g) {
+  FlushDenormals flush;
+  CT_CONV_TYPES(backward_w, x, y, w)
+}
+void conv_channel_sums(const ConvArgs& g) {
+  FlushDenormals flush;
+  switch (g.dtype) {
+    case DType::complex64:
+    case DType::complex128:
+      for (int which = 0; which < 2; ++which) {
+        const Parts parts{.w = which, .y = which, .scale = 2};
+        if (g.dtype == DType::complex64) {
+          channel_sums<float, float>(g, parts);
+        } else {
+          channel_sums<double, double>(g, parts);
+        }
+      }
+      return;
+    default: break;
+  }
+  CT_CONV_REAL_TYPES(channel_sums)
+}
+#undef CT_CONV_TYPES
+#undef CT_CONV_REAL_TYPES
+
+}  // namespace
+
+void fill_conv(ConvTable& table) {
+  table = {.forward = conv_forward,
+           .backward_x = conv_backward_x,
+           .backward_w = conv_backward_w,
+           .channel_sums = conv_channel_sums};
+}
+
+}  // namespace ctorch::CT_ISA

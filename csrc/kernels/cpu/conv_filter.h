@@ -1,0 +1,211 @@
+// The gradient of a filter: products of the image, laid out as for the forward pass, and the gradient of the
+// result, summed over all points and images.
+//
+// As a matrix product it has a row per (channel, tap), found in the image through the table of offsets, a
+// column per channel of y, and the points of the grid as its long inner dimension. Images are cut into chunks
+// with a partial sum each; the cuts depend on the shape alone, and the partial sums are added in order, so
+// the result does not depend on the number of threads.
+#pragma once
+
+#include "kernels/cpu/conv_taps.h"
+
+namespace ctorch::CT_ISA {
+namespace {
+
+template <class T, class S>
+struct FilterProduct {
+  TapLayout layout;
+  int64_t batch, groups, cols;  // cols: channels of y in one group
+  const T* x;
+  int64_t x_image, x_group, x_channel, x_strides[kConvDims];
+  const T* y;
+  int64_t y_image, y_group, y_channel, y_strides[kConvDims];
+  T* w;
+  int64_t w_group, w_col, w_strides[1 + kConvDims];  // of channel and taps
+  S alpha;
+  bool accumulate;
+};
+
+template <class T, class S>
+class FilterGradient {
+  using Blocks = GemmBlocks<S>;
+
+ public:
+  explicit FilterGradient(const FilterProduct<T, S>& p)
+      : p_(p),
+        l_(p_.layout),
+        depth_(l_.depth()),
+        panels_(std::max<int64_t>(1, depth_), Blocks::rows),
+        width_(ceil_div(p.cols, Blocks::lanes) * Blocks::lanes),
+        sheet_points_(l_.axis[1].grid * l_.axis[2].grid) {
+    const int64_t sums = depth_ * width_;
+    chunks_ = std::clamp<int64_t>(kPartialElements / std::max<int64_t>(1, sums * p.groups), 1,
+                                  std::min(p.batch, kMostChunks));
+    // Points of one block: whole sheets of one or several images, or some rows of a sheet.
+    const int64_t points = std::min(kMostPoints, kBlockElements / width_);
+    block_rows_ = std::clamp<int64_t>(points / l_.axis[2].grid, 1, l_.axis[1].grid);
+    const bool flat = l_.axis[0].grid == 1;
+    block_images_ =
+        flat ? std::clamp<int64_t>(points / sheet_points_, 1, ceil_div(p.batch, chunks_)) : 1;
+  }
+
+  void run() {
+    if (depth_ == 0 || p_.cols == 0) return;
+    Scratch offsets(static_cast<size_t>(2 * depth_) * sizeof(int64_t));
+    Scratch partial(static_cast<size_t>(chunks_ * p_.groups * depth_ * width_) * sizeof(S));
+    offset_ = offsets.as<int64_t>();
+    l_.offsets(offset_, offset_ + depth_, p_.w_strides);
+    sums_ = partial.as<S>();
+    const int64_t per_chunk = ceil_div(p_.batch, chunks_);
+    const int64_t work =
+        p_.batch * p_.cols * depth_ * sheet_points_ * l_.axis[0].grid / std::max<int64_t>(1, chunks_);
+    parallel_for(0, chunks_ * p_.groups, std::max<int64_t>(1, kPieceWork / (work + 1)),
+                 [&](int64_t from, int64_t to) {
+                   for (int64_t i = from; i < to; ++i) {
+                     const int64_t chunk = i / p_.groups;
+                     chunk_sum(i % p_.groups, chunk * per_chunk, std::min(p_.batch, (chunk + 1) * per_chunk),
+                               sums_ + i * depth_ * width_);
+                   }
+                 });
+    add_chunks();
+  }
+
+ private:
+  // Images [from, to) of a group. With a single chunk the loops inside are shared by all threads.
+  void chunk_sum(int64_t group, int64_t from, int64_t to, S* sums) {
+    const int64_t size = l_.size();
+    Scratch image_buffer(static_cast<size_t>(block_images_ * size) * sizeof(S));
+    Scratch y_buffer(static_cast<size_t>(block_images_ * block_rows_ * l_.axis[2].grid * width_) * sizeof(S));
+    S* image = image_buffer.as<S>();
+    S* y = y_buffer.as<S>();
+    for (int64_t i = 0; i < depth_ * width_; ++i) sums[i] = S(0);
+    for (int64_t n = from; n < to; n += block_images_) {
+      const int64_t images = std::min(block_images_, to - n);
+      const int64_t grain = std::max<int64_t>(1, kPackGrain / (l_.channel + 1));
+      parallel_for(0, images * l_.channels, grain, [&](int64_t begin, int64_t end) {
+        for (int64_t c = begin; c < end; ++c) {
+          const int64_t at = c / l_.channels, channel = c % l_.channels;
+          lay_out(l_, image + at * size, p_.x + (n + at) * p_.x_image + group * p_.x_group, p_.x_channel,
+                  p_.x_strides, channel, channel + 1);
+        }
+      });
+      for (int64_t sheet = 0; sheet < l_.axis[0].grid; ++sheet) {
+        for (int64_t row = 0; row < l_.axis[1].grid; row += block_rows_) {
+          const int64_t rows = std::min(block_rows_, l_.axis[1].grid - row);
+          pack_y(y, group, n, images, sheet, row, rows);
+          block_sum(image + sheet * l_.sheet() + row * l_.extent[2], y, images, rows, sums);
+        }
+      }
+    }
+  }
+
+  // The gradient of the result with its channels innermost: a panel of columns after the other, (points,
+  // columns of the panel).
+  void pack_y(S* to, int64_t group, int64_t n, int64_t images, int64_t sheet, int64_t row,
+              int64_t rows) const {
+    const int64_t width = l_.axis[2].grid, points = images * rows * width;
+    const bool run = p_.y_strides[1] == width * p_.y_strides[2];  // the rows of the grid follow one another
+    const int64_t panels = ceil_div(p_.cols, Blocks::cols);
+    parallel_for(0, panels, std::max<int64_t>(1, kPackGrain / (Blocks::cols * points)),
+                 [&](int64_t from, int64_t end) {
+                   for (int64_t j = from; j < end; ++j) {
+                     const int64_t cols = std::min(Blocks::cols, p_.cols - j * Blocks::cols);
+                     const int64_t padded = ceil_div(cols, Blocks::lanes) * Blocks::lanes;
+                     S* panel = to + j * Blocks::cols * points;
+                     for (int64_t i = 0; i < images; ++i) {
+                       const T* y = p_.y + (n + i) * p_.y_image + group * p_.y_group +
+                                    j * Blocks::cols * p_.y_channel + sheet * p_.y_strides[0] +
+                                    row * p_.y_strides[1];
+                       const int64_t pieces = run ? 1 : rows, length = run ? rows * width : width;
+                       for (int64_t r = 0; r < pieces; ++r, panel += length * padded) {
+                         pack_panel(panel, padded, cols, length, y + r * p_.y_strides[1], p_.y_channel,
+                                    p_.y_strides[2]);
+                       }
+                     }
+                   }
+                 });
+  }
+
+  void block_sum(const S* image, const S* y, int64_t images, int64_t rows, S* sums) const {
+    const int64_t width = l_.axis[2].grid, points = images * rows * width;
+    TileArgs<S> args{};
+    args.k = width;
+    args.runs = rows;
+    args.run_gap = l_.extent[2] - width;
+    args.sheets = images;
+    args.sheet_gap = l_.size() - rows * l_.extent[2];
+    if (args.run_gap == 0) {
+      args.k *= rows;
+      args.runs = 1;
+    }
+    const int64_t grain = std::max<int64_t>(1, kPieceWork / (Blocks::rows * p_.cols * points));
+    parallel_for(0, panels_.count, grain, [&](int64_t from, int64_t to) {
+      alignas(64) S tile[Blocks::rows * Blocks::cols];
+      TileArgs<S> t = args;
+      t.tile = tile;
+      t.a = image;
+      for (int64_t j = 0; j < p_.cols; j += Blocks::cols) {
+        const int64_t vectors = ceil_div(std::min(Blocks::cols, p_.cols - j), Blocks::lanes);
+        t.b = y + j * points;
+        t.b_k = vectors * Blocks::lanes;
+        for (int64_t panel = from; panel < to; ++panel) {
+          const int64_t first = panels_.start(panel), count = panels_.rows(panel);
+          t.offset = offset_ + first;
+          kGatheredATiles<S>.get(count, vectors)(t);
+          for (int64_t i = 0; i < count; ++i) {
+            S* sum = sums + (first + i) * width_ + j;
+            for (int64_t v = 0; v < vectors; ++v) {
+              const int64_t at = v * Blocks::lanes;
+              store_vector(sum + at, load_vector(sum + at) + load_vector(tile + i * Blocks::cols + at));
+            }
+          }
+        }
+      }
+    });
+  }
+
+  // Some columns at a time: they share cache lines in the sums, and are streams of their own in the filter.
+  void add_chunks() const {
+    constexpr int64_t lanes = Blocks::lanes;
+    const int64_t* filter_offset = offset_ + depth_;
+    const int64_t next_chunk = p_.groups * depth_ * width_, blocks = width_ / lanes;
+    const int64_t grain = std::max<int64_t>(1, kPackGrain / (chunks_ * depth_ * lanes));
+    parallel_for(0, p_.groups * blocks, grain, [&](int64_t from, int64_t to) {
+      for (int64_t i = from; i < to; ++i) {
+        const int64_t group = i / blocks, col = i % blocks * lanes;
+        const int64_t cols = std::min(lanes, p_.cols - col);
+        T* w = p_.w + group * p_.w_group + col * p_.w_col;
+        const S* sums = sums_ + group * depth_ * width_ + col;
+        for (int64_t k = 0; k < depth_; ++k, sums += width_) {
+          typename Simd<S>::Vector total = load_vector(sums);
+          for (int64_t chunk = 1; chunk < chunks_; ++chunk) total += load_vector(sums + chunk * next_chunk);
+          alignas(64) S value[lanes];
+          store_vector(value, total * p_.alpha);
+          for (int64_t j = 0; j < cols; ++j) {
+            T& to_write = w[j * p_.w_col + filter_offset[k]];
+            to_write = static_cast<T>(p_.accumulate ? value[j] + static_cast<S>(to_write) : value[j]);
+          }
+        }
+      }
+    });
+  }
+
+  static constexpr int64_t kPackGrain = 1 << 15, kPieceWork = 1 << 18;
+  // All partial sums together: 16 MB of floats at most, and enough chunks for 16 threads.
+  static constexpr int64_t kPartialElements = 1 << 22, kMostChunks = 16;
+  // Elements of y in a block of points of the inner dimension, 1 MB of floats for the L2. A long block pays for the pass over the
+  // sums at its end: blocks of 256 points ran at two thirds of the speed of blocks of 1024.
+  static constexpr int64_t kBlockElements = 1 << 18, kMostPoints = 1024;
+
+  const FilterProduct<T, S> p_;
+  const TapLayout& l_;
+  const int64_t depth_;
+  const Panels panels_;
+  const int64_t width_, sheet_points_;
+  int64_t chunks_, block_rows_, block_images_;
+  int64_t* offset_ = nullptr;
+  S* sums_ = nullptr;
+};
+
+}  // namespace
+}  // namespace ctorch::CT_ISA

@@ -1,0 +1,184 @@
+// The sum over taps for whole images: y = sum of filter times shifted image, for forward and backward_x
+// alike.
+#pragma once
+
+#include "kernels/cpu/conv_taps.h"
+
+namespace ctorch::CT_ISA {
+namespace {
+
+// y[o, q] = alpha * sum + bias[o], or added to what y holds.
+template <class T, class S>
+struct TapProduct {
+  TapLayout layout;
+  int64_t batch, groups, rows;  // rows: of y in one group
+  const T* x;
+  int64_t x_image, x_group, x_channel, x_strides[kConvDims];
+  const T* w;
+  int64_t w_group, w_row, w_strides[1 + kConvDims];  // of channel and taps
+  T* y;
+  int64_t y_image, y_group, y_row, y_strides[kConvDims];
+  const T* bias;
+  int64_t bias_stride;
+  S alpha;
+  bool accumulate;
+};
+
+template <class T, class S>
+class TapConvolution {
+  using Blocks = GemmBlocks<S>;
+
+ public:
+  explicit TapConvolution(const TapProduct<T, S>& p)
+      : p_(p),
+        l_(p_.layout),
+        panels_(p.rows, Blocks::rows),
+        depth_(l_.depth()),
+        tiles_(ceil_div(l_.columns(), Blocks::cols)) {}
+
+  void run() {
+    Scratch offsets(static_cast<size_t>(2 * depth_ + 1) * sizeof(int64_t));
+    Scratch filter(static_cast<size_t>(p_.groups * p_.rows * depth_) * sizeof(S));
+    image_offset_ = offsets.as<int64_t>();
+    int64_t* filter_offset = image_offset_ + depth_;
+    filter_ = filter.as<S>();
+    l_.offsets(image_offset_, filter_offset, p_.w_strides);
+    if (depth_ > 0) {
+      const int64_t grain = std::max<int64_t>(1, kPackGrain / (Blocks::rows * depth_));
+      parallel_for(0, p_.groups * panels_.count, grain, [&](int64_t from, int64_t to) {
+        for (int64_t i = from; i < to; ++i) {
+          const int64_t group = i / panels_.count;
+          pack_filter(filter_ + group * p_.rows * depth_, panels_, i % panels_.count,
+                      p_.w + group * p_.w_group, p_.w_row, filter_offset, depth_);
+        }
+      });
+    }
+    const int64_t images = p_.batch * p_.groups;
+    const int64_t work = p_.rows * depth_ * tiles_ * Blocks::cols * l_.axis[0].grid;
+    if (images >= 4 * num_threads() || work < kImageWork) {
+      images_side_by_side(images, work);
+    } else {
+      images_in_turn(images);
+    }
+  }
+
+ private:
+  size_t image_bytes() const { return static_cast<size_t>(l_.size() + TapLayout::kSlack) * sizeof(S); }
+  const T* image(int64_t i) const { return p_.x + i / p_.groups * p_.x_image + i % p_.groups * p_.x_group; }
+
+  void images_side_by_side(int64_t images, int64_t work) {
+    parallel_for(0, images, std::max<int64_t>(1, kPieceWork / (work + 1)), [&](int64_t from, int64_t to) {
+      Scratch laid_out(image_bytes());
+      S* x = laid_out.as<S>();
+      for (int64_t i = from; i < to; ++i) {
+        lay_out(l_, x, image(i), p_.x_channel, p_.x_strides, 0, l_.channels);
+        multiply(i, x, 0, panels_.count, 0, l_.axis[0].grid * tiles_);
+      }
+    });
+  }
+
+  void images_in_turn(int64_t images) {
+    Scratch laid_out(image_bytes());
+    S* x = laid_out.as<S>();
+    const int64_t tiles = l_.axis[0].grid * tiles_;
+    // Rectangles of panels and tiles: enough for all threads.
+    const int64_t wide = std::max<int64_t>(1, ceil_div(tiles, 2 * num_threads()));
+    const int64_t across = ceil_div(tiles, wide);
+    const int64_t down = std::min(panels_.count, ceil_div(4 * num_threads(), across));
+    const int64_t high = ceil_div(panels_.count, down);
+    for (int64_t i = 0; i < images; ++i) {
+      const int64_t grain = std::max<int64_t>(1, kPackGrain / (l_.channel + 1));
+      parallel_for(0, l_.channels, grain, [&](int64_t from, int64_t to) {
+        lay_out(l_, x, image(i), p_.x_channel, p_.x_strides, from, to);
+      });
+      parallel_for(0, down * across, 1, [&](int64_t from, int64_t to) {
+        for (int64_t task = from; task < to; ++task) {
+          const int64_t panel = task / across * high, tile = task % across * wide;
+          multiply(i, x, panel, std::min(panel + high, panels_.count), tile, std::min(tile + wide, tiles));
+        }
+      });
+    }
+  }
+
+  // Panels and tiles of one laid-out image. Blocks of tiles whose part of the image stays in the L2 are
+  // visited once per panel.
+  void multiply(int64_t i, const S* x, int64_t panel_from, int64_t panel_to, int64_t tile_from,
+                int64_t tile_to) const {
+    const int64_t block =
+        std::max<int64_t>(1, kBlockElements / (Blocks::cols * std::max<int64_t>(1, l_.channels)));
+    const S* filter = filter_ + i % p_.groups * p_.rows * depth_;
+    const int64_t group = i % p_.groups;
+    T* y = p_.y + i / p_.groups * p_.y_image + group * p_.y_group;
+    const T* bias = p_.bias ? p_.bias + group * p_.rows * p_.bias_stride : nullptr;
+    alignas(64) S tile[Blocks::rows * Blocks::cols + Blocks::lanes];
+    TileArgs<S> t{};
+    t.k = depth_;
+    t.offset = image_offset_;
+    t.tile = tile;
+    for (int64_t begin = tile_from; begin < tile_to; begin += block) {
+      const int64_t end = std::min(begin + block, tile_to);
+      for (int64_t panel = panel_from; panel < panel_to; ++panel) {
+        const int64_t first = panels_.start(panel), rows = panels_.rows(panel);
+        t.a = filter + first * depth_;
+        for (int64_t at = begin; at < end; ++at) {
+          const int64_t sheet = at / tiles_, column = at % tiles_ * Blocks::cols;
+          const int64_t columns = std::min(Blocks::cols, l_.columns() - column);
+          t.b = x + sheet * l_.sheet() + column;
+          kGatheredBTiles<S>.get(rows, ceil_div(columns, Blocks::lanes))(t);
+          store(y + first * p_.y_row + sheet * p_.y_strides[0],
+                bias ? bias + first * p_.bias_stride : nullptr, tile, rows, column, columns);
+        }
+      }
+    }
+  }
+
+  // The columns of a tile that are points of the grid, row by row of the grid.
+  void store(T* y, const T* bias, const S* tile, int64_t rows, int64_t column, int64_t columns) const {
+    const int64_t pitch = l_.extent[2], width = l_.axis[2].grid;
+    for (int64_t done = 0; done < columns;) {
+      const int64_t h = (column + done) / pitch, w = (column + done) % pitch;
+      const int64_t left = std::min(pitch - w, columns - done);
+      if (w < width)
+        store_run(y + h * p_.y_strides[1] + w * p_.y_strides[2], bias, tile + done, rows,
+                  std::min(width - w, left));
+      done += left;
+    }
+  }
+
+  void store_run(T* y, const T* bias, const S* tile, int64_t rows, int64_t count) const {
+    const int64_t pitch = p_.y_strides[2];
+    for (int64_t i = 0; i < rows; ++i, y += p_.y_row, tile += Blocks::cols) {
+      const S shift = bias ? static_cast<S>(bias[i * p_.bias_stride]) : S(0);
+      int64_t j = 0;
+      if constexpr (std::is_same_v<T, S>) {
+        if (pitch == 1 && !p_.accumulate) {
+          for (; j + kLanes<S> <= count; j += kLanes<S>)
+            store_vector(y + j, load_vector(tile + j) * p_.alpha + shift);
+          if (j < count) store_partial(y + j, load_vector(tile + j) * p_.alpha + shift, count - j);
+          continue;
+        }
+      }
+      for (; j < count; ++j) {
+        S value = tile[j] * p_.alpha + shift;
+        if (p_.accumulate) value += static_cast<S>(y[j * pitch]);
+        y[j * pitch] = static_cast<T>(value);
+      }
+    }
+  }
+
+  // Elements to pack, and multiply-adds, that are worth a thread; multiply-adds of an image that is worth all
+  // threads.
+  static constexpr int64_t kPackGrain = 1 << 15, kPieceWork = 1 << 18, kImageWork = 1 << 21;
+  // Elements of the image in one block: 512 KB of floats in an L2 of 1 MB or more.
+  static constexpr int64_t kBlockElements = 1 << 17;
+
+  const TapProduct<T, S> p_;
+  const TapLayout& l_;
+  const Panels panels_;
+  const int64_t depth_, tiles_;
+  int64_t* image_offset_ = nullptr;
+  S* filter_ = nullptr;
+};
+
+}  // namespace
+}  // namespace ctorch::CT_ISA

@@ -1,0 +1,190 @@
+// Convolution as a sum over taps, without an im2col buffer.
+//
+// Everything here computes or uses sums of the form
+//   y[o, q] = sum over c, t of w[o, c, t] * x[c, step * q + d_t]
+// over a grid of points q, with x zero outside. The image is laid out once, padded and (for steps > 1) split
+// by phase, such that the values x[c, step * q + d_t] for consecutive q are contiguous: a tap is then a
+// shifted pointer, and the sum a matrix product whose right-hand rows are found through a table of offsets. A
+// row of the grid has the pitch of a padded row, so a tile of columns runs over the ends of rows; the few
+// columns between them are computed and not stored.
+#pragma once
+
+#include <algorithm>
+
+#include "core/parallel.h"
+#include "core/scratch.h"
+#include "kernels/conv.h"
+#include "kernels/cpu/gemm_micro.h"
+#include "kernels/cpu/gemm_pack.h"
+
+namespace ctorch::CT_ISA {
+namespace {
+
+// One spatial dimension: the grid, and the taps along it.
+struct TapAxis {
+  int64_t x_size, grid, step;
+  int64_t taps;
+  const int64_t* shift;  // d_t
+  const int64_t* index;  // where the tap stands in the filter
+  // Derived: the smallest shift, the points beyond the grid that taps reach, the phases that they need.
+  int64_t first = 0, reach = 0, phases = 1;
+
+  void derive() {
+    if (taps == 0) return;
+    first = *std::min_element(shift, shift + taps);
+    reach = (*std::max_element(shift, shift + taps) - first) / step;
+    phases = taps < step ? count_phases() : step;
+  }
+  int64_t phase(int64_t t) const { return (shift[t] - first) % step; }
+  // Phases that no tap needs are left out where taps are few (a 1x1 filter of stride 2 needs one).
+  int64_t slot(int64_t t) const {
+    if (taps >= step) return phase(t);
+    int64_t found = 0;
+    for (int64_t s = 0; s < t; ++s) {
+      if (phase(s) == phase(t)) return slot(s);
+      found += is_first_of_phase(s);
+    }
+    return found;
+  }
+  int64_t phase_of_slot(int64_t wanted) const {
+    if (taps >= step) return wanted;
+    for (int64_t t = 0; t < taps; ++t) {
+      if (slot(t) == wanted) return phase(t);
+    }
+    return 0;
+  }
+  int64_t extent() const { return grid + reach; }
+
+ private:
+  bool is_first_of_phase(int64_t t) const {
+    for (int64_t s = 0; s < t; ++s) {
+      if (phase(s) == phase(t)) return false;
+    }
+    return true;
+  }
+  int64_t count_phases() const {
+    int64_t n = 0;
+    for (int64_t t = 0; t < taps; ++t) n += is_first_of_phase(t);
+    return n;
+  }
+};
+
+// How one image (of one group) is laid out: per channel a plane per phase, each of the extents of the padded
+// grid.
+struct TapLayout {
+  TapAxis axis[kConvDims];
+  int64_t channels;
+  int64_t extent[kConvDims], plane, channel, taps;
+
+  void derive() {
+    plane = 1, channel = 1, taps = 1;
+    for (int d = 0; d < kConvDims; ++d) {
+      axis[d].derive();
+      extent[d] = axis[d].extent();
+      plane *= extent[d];
+      channel *= axis[d].phases;
+      taps *= axis[d].taps;
+    }
+    channel *= plane;
+  }
+  int64_t depth() const { return channels * taps; }    // length of the sum
+  int64_t size() const { return channels * channel; }  // elements of a laid-out image
+  int64_t sheet() const {
+    return extent[1] * extent[2];
+  }  // of the grid: points with the same first coordinate
+  int64_t columns() const {
+    return (axis[1].grid - 1) * extent[2] + axis[2].grid;
+  }  // of a sheet, gaps included
+  // A tile that begins in the last column may read so many elements past the image.
+  static constexpr int64_t kSlack = 256;
+
+  // Where row k = (channel, tap) of the product begins, and where its weight stands; the order is that of a
+  // filter (c, d, h, w).
+  void offsets(int64_t* image, int64_t* filter, const int64_t* w_strides) const {
+    int64_t k = 0;
+    for (int64_t c = 0; c < channels; ++c) {
+      for (int64_t i = 0; i < axis[0].taps; ++i) {
+        for (int64_t j = 0; j < axis[1].taps; ++j) {
+          for (int64_t l = 0; l < axis[2].taps; ++l, ++k) {
+            const int64_t t[kConvDims] = {i, j, l};
+            int64_t slot = 0, at = 0;
+            for (int d = 0; d < kConvDims; ++d) {
+              slot = slot * axis[d].phases + axis[d].slot(t[d]);
+              at = at * extent[d] + (axis[d].shift[t[d]] - axis[d].first) / axis[d].step;
+            }
+            image[k] = c * channel + slot * plane + at;
+            filter[k] = c * w_strides[0] + axis[0].index[i] * w_strides[1] + axis[1].index[j] * w_strides[2] +
+                        axis[2].index[l] * w_strides[3];
+          }
+        }
+      }
+    }
+  }
+};
+
+// One padded row of a plane: points step * i + start of a row of x that has `size` elements, `stride` apart.
+template <class S, class T>
+CT_INLINE void lay_out_row(S* to, int64_t extent, const T* x, int64_t size, int64_t stride, int64_t step,
+                           int64_t start) {
+  const int64_t low = std::clamp<int64_t>(start >= 0 ? 0 : ceil_div(-start, step), 0, extent);
+  const int64_t high = std::clamp<int64_t>(size > start ? ceil_div(size - start, step) : 0, low, extent);
+  for (int64_t i = 0; i < low; ++i) to[i] = S(0);
+  const T* from = x + start * stride;
+  const int64_t pitch = step * stride;
+  int64_t i = low;
+  if (pitch == 1) {
+    for (; i + kLanes<S> <= high; i += kLanes<S>) store_vector(to + i, load_convert<S>(from + i));
+  }
+  for (; i < high; ++i) to[i] = static_cast<S>(from[i * pitch]);
+  for (i = high; i < extent; ++i) to[i] = S(0);
+}
+
+// Channels [from, to) of an image.
+template <class S, class T>
+void lay_out(const TapLayout& l, S* to, const T* x, int64_t x_channel, const int64_t* x_strides, int64_t from,
+             int64_t end) {
+  const TapAxis *a = l.axis, &b = l.axis[1], &w = l.axis[2];
+  for (int64_t c = from; c < end; ++c) {
+    S* row = to + c * l.channel;
+    for (int64_t pd = 0; pd < a->phases; ++pd) {
+      for (int64_t ph = 0; ph < b.phases; ++ph) {
+        for (int64_t pw = 0; pw < w.phases; ++pw) {
+          const int64_t d0 = a->first + a->phase_of_slot(pd), h0 = b.first + b.phase_of_slot(ph),
+                        w0 = w.first + w.phase_of_slot(pw);
+          for (int64_t i = 0; i < l.extent[0]; ++i) {
+            const int64_t xd = a->step * i + d0;
+            for (int64_t j = 0; j < l.extent[1]; ++j, row += l.extent[2]) {
+              const int64_t xh = b.step * j + h0;
+              if (xd < 0 || xd >= a->x_size || xh < 0 || xh >= b.x_size) {
+                for (int64_t q = 0; q < l.extent[2]; ++q) row[q] = S(0);
+              } else {
+                lay_out_row(row, l.extent[2], x + c * x_channel + xd * x_strides[0] + xh * x_strides[1],
+                            w.x_size, x_strides[2], w.step, w0);
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+// The filter as panels of rows: element (row i of the panel, k) at panel[k * rows + i].
+template <class S, class T>
+void pack_filter(S* packed, const Panels& panels, int64_t panel, const T* w, int64_t w_row,
+                 const int64_t* offset, int64_t depth) {
+  const int64_t first = panels.start(panel), rows = panels.rows(panel);
+  S* to = packed + first * depth;
+  const T* from = w + first * w_row;
+  if (offset[depth - 1] == depth - 1) {  // offsets grow strictly in a dense filter: it is one run
+    bool dense = true;
+    for (int64_t k = 0; k < depth; ++k) dense = dense && offset[k] == k;
+    if (dense) return pack_panel(to, rows, rows, depth, from, w_row, int64_t{1});
+  }
+  for (int64_t k = 0; k < depth; ++k) {
+    for (int64_t i = 0; i < rows; ++i) to[k * rows + i] = static_cast<S>(from[i * w_row + offset[k]]);
+  }
+}
+
+}  // namespace
+}  // namespace ctorch::CT_ISA
