@@ -83,6 +83,10 @@ std::unique_ptr<Derivative> resolve(const Overload& ov, const RawDerivative& raw
     int param = param_index(ov, f.param);
     if (param < 0) continue;  // of another overload
     Formula formula{param, f.function, !f.needs.empty() && f.needs[0] == "gs", {}};
+    auto shares = [&](const RawFormula& other) { return f.function && other.function.get() == f.function.get(); };
+    if (std::count_if(raw.formulas.begin(), raw.formulas.end(), shares) > 1) {
+      formula.member = static_cast<int>(std::count_if(raw.formulas.data(), &f, shares));
+    }
     for (size_t i = 1; i < f.needs.size(); ++i) {
       Need need = resolve_need(ov, f.needs[i], key);
       auto at = std::find(d->saved.begin(), d->saved.end(), need);
@@ -186,13 +190,25 @@ class FormulaNode final : public Node {
     bool any = std::any_of(grads.begin(), grads.end(), [](const Tensor& g) { return static_cast<bool>(g); });
     if (!any) return made;
     std::vector<Object> values(saved_.size());  // each unpacked at most once
+    PyObject* shared_function = nullptr;  // a function shared by several inputs runs once
+    Object shared;
     for (const Input& in : inputs_) {
       bool asked = false;
       for (int i = 0; i < in.count; ++i) asked |= wanted[static_cast<size_t>(in.first_edge + i)] != 0;
       if (!asked) continue;
       check_implemented(in.formula, "derivative for ", ov_.op->name, " with respect to '", ov_.params[in.param].text, "' is not implemented");
       if (!in.formula->wants_all_grads && !grads[0]) continue;
-      store(in, call(*in.formula, grads, values), made);
+      if (in.formula->member < 0) {
+        store(in, call(*in.formula, grads, values), made);
+        continue;
+      }
+      if (shared_function != in.formula->function.get()) {
+        shared_function = in.formula->function.get();
+        shared = call(*in.formula, grads, values);
+      }
+      check_type(PyTuple_Check(shared.get()) && PyTuple_GET_SIZE(shared.get()) > in.formula->member, name(),
+                 ": the formula shared by several inputs must give a tuple");
+      store(in, Object::borrow(PyTuple_GET_ITEM(shared.get(), in.formula->member)), made);
     }
     return made;
   }

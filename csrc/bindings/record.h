@@ -20,6 +20,7 @@ struct Formula {
   Object function;         // null: declared as not differentiable
   bool wants_all_grads;    // its first parameter is `gs`, the gradients of all results
   std::vector<int> saves;  // indices into Derivative::saved, in the order of its parameters
+  int member = -1;         // its place in the tuple that a function shared by several inputs gives; -1: not shared
 };
 
 struct Derivative {
