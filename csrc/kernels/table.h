@@ -4,6 +4,8 @@
 
 #include "core/cpu_info.h"
 #include "kernels/conv.h"
+#include "kernels/copy.h"
+#include "kernels/elementwise.h"
 #include "kernels/gemm.h"
 #include "kernels/index.h"
 #include "kernels/loss.h"
@@ -18,6 +20,8 @@
 // X(type prefix, member name): a FooTable, the member `foo`, filled by CT_ISA::fill_foo(FooTable&).
 #define CT_KERNEL_FAMILIES(X) \
   X(Conv, conv) \
+  X(Copy, copy) \
+  X(Elementwise, elementwise) \
   X(Gemm, gemm) \
   X(Index, index) \
   X(Loss, loss) \
