@@ -34,8 +34,6 @@ struct ConvTable {
   void (*backward_x)(
       const ConvArgs&);  // x, the gradient of the image, from y and w: also transposed convolution
   void (*backward_w)(const ConvArgs&);  // w, the gradient of the filter, from x and y
-  // The sums of y over all but its channels, written to w (y_channels values, w_strides[0] apart).
-  void (*channel_sums)(const ConvArgs&);
 };
 
 }  // namespace ctorch

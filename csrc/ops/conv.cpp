@@ -28,70 +28,74 @@ Dims per_dim(IntList values, int64_t dims, const char* name, const char* op) {
   return values.size() == 1 ? Dims(dims, values[0]) : Dims(values);
 }
 
-Geometry make_geometry(const Tensor& input, const Tensor& weight, IntList stride, IntList padding,
-                       IntList dilation, bool transposed, IntList output_padding, int64_t groups) {
+// input and weight are given by their shapes.
+Geometry make_geometry(IntList input, IntList weight, const ConvOptions& options) {
   Geometry g{};
-  g.dims = weight.dim() - 2;
-  g.transposed = transposed;
+  g.dims = static_cast<int64_t>(weight.size()) - 2;
+  g.transposed = options.transposed;
   check(g.dims >= 1 && g.dims <= kConvDims, "convolution: expected weight of 3 to 5 dimensions, got shape ",
-        weight.sizes());
+        ShapeText{weight});
   const char* op = op_name(g);
-  check(input.dim() == g.dims + 1 || input.dim() == g.dims + 2, op, ": expected ", g.dims + 1,
-        "D (unbatched) or ", g.dims + 2, "D (batched) input, got shape ", input.sizes());
-  g.batched = input.dim() == g.dims + 2;
-  g.stride = per_dim(stride, g.dims, "stride", op);
-  g.dilation = per_dim(dilation, g.dims, "dilation", op);
-  g.output_padding = per_dim(output_padding, g.dims, "output_padding", op);
-  if (padding.size() > 1 && static_cast<int64_t>(padding.size()) == 2 * g.dims) {
-    g.low = Dims(padding.first(padding.size() / 2));
-    g.high = Dims(padding.last(padding.size() / 2));
+  const auto input_dims = static_cast<int64_t>(input.size());
+  check(input_dims == g.dims + 1 || input_dims == g.dims + 2, op, ": expected ", g.dims + 1,
+        "D (unbatched) or ", g.dims + 2, "D (batched) input, got shape ", ShapeText{input});
+  g.batched = input_dims == g.dims + 2;
+  g.stride = per_dim(options.stride, g.dims, "stride", op);
+  g.dilation = per_dim(options.dilation, g.dims, "dilation", op);
+  g.output_padding = per_dim(options.output_padding, g.dims, "output_padding", op);
+  if (options.padding.size() > 1 && static_cast<int64_t>(options.padding.size()) == 2 * g.dims) {
+    g.low = Dims(options.padding.first(options.padding.size() / 2));
+    g.high = Dims(options.padding.last(options.padding.size() / 2));
   } else {
-    g.low = g.high = per_dim(padding, g.dims, "padding", op);
+    g.low = g.high = per_dim(options.padding, g.dims, "padding", op);
   }
-  g.groups = groups;
-  check(groups > 0, op, ": expected a positive number of groups, got ", groups);
+  g.groups = options.groups;
+  check(g.groups > 0, op, ": expected a positive number of groups, got ", g.groups);
   for (int64_t d = 0; d < g.dims; ++d) {
     check(g.stride[d] > 0, op, ": expected positive strides, got ", g.stride);
     check(g.dilation[d] > 0, op, ": expected positive dilations, got ", g.dilation);
     check(g.low[d] >= 0 && g.high[d] >= 0, op, ": expected padding that is not negative, got ", g.low);
     check(g.output_padding[d] >= 0, op, ": expected output_padding that is not negative, got ",
           g.output_padding);
-    check(!transposed || g.output_padding[d] < std::max(g.stride[d], g.dilation[d]), op,
+    check(!g.transposed || g.output_padding[d] < std::max(g.stride[d], g.dilation[d]), op,
           ": output_padding must be smaller than stride or dilation, got ", g.output_padding);
-    check(weight.sizes()[2 + d] > 0, op, ": expected a filter that is not empty, got weight ",
-          weight.sizes());
+    check(weight[static_cast<size_t>(2 + d)] > 0, op, ": expected a filter that is not empty, got weight ",
+          ShapeText{weight});
   }
-  const int64_t channels = input.sizes()[g.batched ? 1 : 0];
-  check(weight.sizes()[0] > 0 && weight.sizes()[0] % groups == 0, op,
-        ": expected weight.shape[0] to be a multiple of groups=", groups, ", got weight ", weight.sizes());
-  const int64_t wanted = transposed ? weight.sizes()[0] : weight.sizes()[1] * groups;
-  check(channels == wanted, op, ": groups=", groups, " and weight ", weight.sizes(), " need ", wanted,
-        " input channels, got input ", input.sizes());
-  check(input.dtype() == weight.dtype(), op, ": input and weight should have the same dtype, got ",
-        input.dtype(), " and ", weight.dtype());
-  const DType dt = input.dtype();
-  check_implemented(is_differentiable(dt) || dt == DType::int64, op, ": not implemented for dtype ", dt);
+  check(weight[0] > 0 && weight[0] % g.groups == 0, op,
+        ": expected weight.shape[0] to be a multiple of groups=", g.groups, ", got weight ",
+        ShapeText{weight});
+  const int64_t wanted = g.transposed ? weight[0] : weight[1] * g.groups;
+  check(input[g.batched ? 1 : 0] == wanted, op, ": groups=", g.groups, " and weight ", ShapeText{weight},
+        " need ", wanted, " input channels, got input ", ShapeText{input});
   return g;
 }
 
+void check_dtypes(const Tensor& a, const Tensor& b, const char* names, const Geometry& g) {
+  check(a.dtype() == b.dtype(), op_name(g), ": ", names, " should have the same dtype, got ", a.dtype(),
+        " and ", b.dtype());
+  check_implemented(is_differentiable(a.dtype()) || a.dtype() == DType::int64, op_name(g),
+                    ": not implemented for dtype ", a.dtype());
+}
+
 // The shape of the result, without the batch if the input has none.
-Dims result_sizes(const Geometry& g, const Tensor& input, const Tensor& weight) {
-  Dims sizes = input.sizes();
+Dims result_sizes(const Geometry& g, IntList input, IntList weight) {
+  Dims sizes = input;
   const int64_t channel = g.batched ? 1 : 0;
-  sizes[channel] = g.transposed ? weight.sizes()[1] * g.groups : weight.sizes()[0];
+  sizes[channel] = g.transposed ? weight[1] * g.groups : weight[0];
   for (int64_t d = 0; d < g.dims; ++d) {
-    const int64_t at = channel + 1 + d, reach = g.dilation[d] * (weight.sizes()[2 + d] - 1);
+    const int64_t at = channel + 1 + d, reach = g.dilation[d] * (weight[static_cast<size_t>(2 + d)] - 1);
+    const int64_t size = sizes[at];
     if (g.transposed) {
-      sizes[at] =
-          (input.sizes()[at] - 1) * g.stride[d] - g.low[d] - g.high[d] + reach + g.output_padding[d] + 1;
+      sizes[at] = (size - 1) * g.stride[d] - g.low[d] - g.high[d] + reach + g.output_padding[d] + 1;
     } else {
-      const int64_t room = input.sizes()[at] + g.low[d] + g.high[d] - reach - 1;
+      const int64_t room = size + g.low[d] + g.high[d] - reach - 1;
       check(room >= 0, op_name(g), ": Kernel size can't be greater than actual input size, got input ",
-            input.sizes(), ", weight ", weight.sizes(), " and padding ", g.low);
+            ShapeText{input}, ", weight ", ShapeText{weight}, " and padding ", g.low);
       sizes[at] = room / g.stride[d] + 1;
     }
     check(sizes[at] >= (g.transposed ? 1 : 0), op_name(g), ": the output would have size ", sizes[at],
-          " in dim ", at, ", got input ", input.sizes(), " and weight ", weight.sizes());
+          " in dim ", at, ", got input ", ShapeText{input}, " and weight ", ShapeText{weight});
   }
   return sizes;
 }
@@ -206,71 +210,72 @@ void run_backward_x(const ConvArgs& a) {
 
 }  // namespace
 
-Tensor convolution(const Tensor& input, const Tensor& weight, const OptionalTensor& bias, IntList stride,
-                   IntList padding, IntList dilation, bool transposed, IntList output_padding,
-                   int64_t groups) {
-  const Geometry g =
-      make_geometry(input, weight, stride, padding, dilation, transposed, output_padding, groups);
-  const Dims sizes = result_sizes(g, input, weight);
-  const int64_t channels = sizes[g.batched ? 1 : 0];
+Tensor convolution(const Tensor& input, const Tensor& weight, const OptionalTensor& bias,
+                   const ConvOptions& options) {
+  const Geometry g = make_geometry(input.sizes(), weight.sizes(), options);
+  check_dtypes(input, weight, "input and weight", g);
+  const Dims sizes = result_sizes(g, input.sizes(), weight.sizes());
   if (bias) {
+    const int64_t channels = sizes[g.batched ? 1 : 0];
     check(bias->dim() == 1 && bias->numel() == channels, op_name(g), ": expected bias of shape (", channels,
           "), got ", bias->sizes());
-    check(bias->dtype() == input.dtype(), op_name(g), ": input and bias should have the same dtype, got ",
-          input.dtype(), " and ", bias->dtype());
+    check_dtypes(input, *bias, "input and bias", g);
   }
   const Tensor result = empty_in_format_of(input, weight, sizes);
-  ConvArgs a = transposed ? make_args(g, input, weight, result) : make_args(g, result, weight, input);
+  if (result.numel() == 0) return result;
+  ConvArgs a = g.transposed ? make_args(g, input, weight, result) : make_args(g, result, weight, input);
   if (bias) {
     a.bias = bias->data();
     a.bias_stride = bias->strides()[0];
   }
-  if (result.numel() > 0) transposed ? run_backward_x(a) : run_forward(a);
+  g.transposed ? run_backward_x(a) : run_forward(a);
   return result;
 }
 
-std::tuple<Tensor, Tensor, Tensor> convolution_backward(const Tensor& grad_output, const Tensor& input,
-                                                        const Tensor& weight,
-                                                        std::optional<IntList> bias_sizes, IntList stride,
-                                                        IntList padding, IntList dilation, bool transposed,
-                                                        IntList output_padding, int64_t groups,
-                                                        IntList output_mask) {
-  const Geometry g =
-      make_geometry(input, weight, stride, padding, dilation, transposed, output_padding, groups);
-  check(output_mask.size() == 3, "convolution_backward: expected output_mask to have 3 values, got ",
-        output_mask.size());
-  check(same(grad_output.sizes(), result_sizes(g, input, weight)),
-        "convolution_backward: expected grad_output of shape ", result_sizes(g, input, weight), ", got ",
+Tensor convolution_backward_input(const Tensor& grad_output, const Tensor& weight, IntList input_size,
+                                  const ConvOptions& options) {
+  const Geometry g = make_geometry(input_size, weight.sizes(), options);
+  check_dtypes(grad_output, weight, "grad_output and weight", g);
+  const Dims wanted = result_sizes(g, input_size, weight.sizes());
+  check(grad_output.sizes() == wanted, op_name(g), ": expected grad_output of shape ", wanted, ", got ",
         grad_output.sizes());
-  check(grad_output.dtype() == input.dtype(), "convolution_backward: expected grad_output of dtype ",
-        input.dtype(), ", got ", grad_output.dtype());
-  (void)bias_sizes;
-  std::tuple<Tensor, Tensor, Tensor> grads;
-  auto& [grad_input, grad_weight, grad_bias] = grads;
-  if (output_mask[0]) {
-    grad_input = empty_in_format_of(input, weight, input.sizes());
-    const ConvArgs a = transposed ? make_args(g, grad_input, weight, grad_output)
-                                  : make_args(g, grad_output, weight, grad_input);
-    if (grad_input.numel() > 0) transposed ? run_forward(a) : run_backward_x(a);
+  const Tensor result = empty_in_format_of(grad_output, weight, input_size);
+  if (result.numel() == 0) return result;
+  if (grad_output.numel() == 0) return zero_(result);
+  g.transposed ? run_forward(make_args(g, result, weight, grad_output))
+               : run_backward_x(make_args(g, grad_output, weight, result));
+  return result;
+}
+
+Tensor convolution_backward_weight(const Tensor& grad_output, const Tensor& input, IntList weight_size,
+                                   const ConvOptions& options) {
+  const Geometry g = make_geometry(input.sizes(), weight_size, options);
+  check_dtypes(grad_output, input, "grad_output and input", g);
+  const Dims wanted = result_sizes(g, input.sizes(), weight_size);
+  check(grad_output.sizes() == wanted, op_name(g), ": expected grad_output of shape ", wanted, ", got ",
+        grad_output.sizes());
+  const Tensor result = empty(weight_size, input.dtype(), input.device());
+  if (grad_output.numel() == 0 || input.numel() == 0) return zero_(result);
+  cpu_kernels().conv.backward_w(g.transposed ? make_args(g, input, result, grad_output)
+                                             : make_args(g, grad_output, result, input));
+  return result;
+}
+
+Dims named_padding(const std::string& name, const Tensor& weight, IntList stride, IntList dilation,
+                   const char* op) {
+  const int64_t dims = weight.dim() - 2;
+  check(name == "same" || name == "valid", op, ": Invalid padding string: '", name, "'");
+  check(dims > 0, op, ": expected weight with spatial dimensions, got shape ", weight.sizes());
+  Dims padding(2 * dims);
+  if (name == "valid") return padding;
+  const Dims step = per_dim(dilation, dims, "dilation", op);
+  for (int64_t s : stride) check(s == 1, op, ": padding='same' is not supported for strided convolutions");
+  for (int64_t d = 0; d < dims; ++d) {
+    const int64_t total = step[d] * (weight.sizes()[2 + d] - 1);
+    padding[d] = total / 2;
+    padding[dims + d] = total - total / 2;
   }
-  if (output_mask[1]) {
-    grad_weight = empty_like(weight);
-    if (grad_output.numel() == 0 || input.numel() == 0) {
-      zero_(grad_weight);
-    } else {
-      cpu_kernels().conv.backward_w(transposed ? make_args(g, input, grad_weight, grad_output)
-                                               : make_args(g, grad_output, grad_weight, input));
-    }
-  }
-  if (output_mask[2]) {
-    grad_bias =
-        empty(Dims{grad_output.sizes()[g.batched ? 1 : 0]}, grad_output.dtype(), grad_output.device());
-    ConvArgs a = make_args(g, grad_output, weight, grad_output);
-    a.w = grad_bias.data();
-    a.w_strides[0] = 1;
-    cpu_kernels().conv.channel_sums(a);
-  }
-  return grads;
+  return padding;
 }
 
 }  // namespace ctorch::ops

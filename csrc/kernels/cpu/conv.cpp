@@ -200,37 +200,6 @@ void complex_parts(int Parts::* first, int Parts::* second, int Parts::* result,
   }                                                                                  \
   CT_CONV_REAL_TYPES(fn)
 
-// Summed per image in lanes and then over the images: short chains of additions, the same for any number of
-// threads.
-template <class T, class S>
-void channel_sums(const ConvArgs& g, const Parts& parts) {
-  constexpr int64_t lanes = kLanes<S>;
-  const int64_t *size = g.y_size, *stride = g.y_strides;
-  const int64_t points = g.batch * size[0] * size[1] * size[2], scale = parts.scale;
-  parallel_for(0, g.y_channels, std::max<int64_t>(1, 32768 / (points + 1)), [&](int64_t from, int64_t to) {
-    for (int64_t o = from; o < to; ++o) {
-      S total = S(0);
-      for (int64_t n = 0; n < g.batch; ++n) {
-        typename Simd<S>::Vector sums = {};
-        S rest = S(0);
-        for (int64_t d = 0; d < size[0]; ++d) {
-          for (int64_t h = 0; h < size[1]; ++h) {
-            const T* y = part<T>(g.y, parts.y) +
-                         scale * (n * stride[0] + o * stride[1] + d * stride[2] + h * stride[3]);
-            int64_t w = 0;
-            if (scale * stride[4] == 1) {
-              for (; w + lanes <= size[2]; w += lanes) sums += load_convert<S>(y + w);
-            }
-            for (; w < size[2]; ++w) rest += static_cast<S>(y[w * scale * stride[4]]);
-          }
-        }
-        total += sum_lanes<S>(sums) + rest;
-      }
-      part<T>(g.w, parts.w)[o * scale * g.w_strides[0]] = static_cast<T>(total);
-    }
-  });
-}
-
 void conv_forward(const ConvArgs& g) {
   FlushDenormals flush;
   CT_CONV_TYPES(forward, x, w, y)
@@ -242,24 +211,6 @@ void conv_backward_x(const ConvArgs& g) {
 void conv_backward_w(const ConvArgs& g) {
   FlushDenormals flush;
   CT_CONV_TYPES(backward_w, x, y, w)
-}
-void conv_channel_sums(const ConvArgs& g) {
-  FlushDenormals flush;
-  switch (g.dtype) {
-    case DType::complex64:
-    case DType::complex128:
-      for (int which = 0; which < 2; ++which) {
-        const Parts parts{.w = which, .y = which, .scale = 2};
-        if (g.dtype == DType::complex64) {
-          channel_sums<float, float>(g, parts);
-        } else {
-          channel_sums<double, double>(g, parts);
-        }
-      }
-      return;
-    default: break;
-  }
-  CT_CONV_REAL_TYPES(channel_sums)
 }
 #undef CT_CONV_TYPES
 #undef CT_CONV_REAL_TYPES
