@@ -94,12 +94,11 @@ class Sequential(Module):
         self._check_times(times)
         return self.extend(list(self) * (times - 1))
 
-    @staticmethod
-    def _check_times(times: Any) -> None:
+    def _check_times(self, times: Any) -> None:
         if not isinstance(times, int):
-            raise TypeError(f"unsupported operand type(s) for *: Sequential and {type(times)}")
+            raise TypeError(f"unsupported operand type(s) for *: {type(self)} and {type(times)}")
         if times <= 0:
-            raise ValueError("Non-positive multiplication factor {times} for Sequential".format(times=times))
+            raise ValueError(f"Non-positive multiplication factor {times} for {type(self)}")
 
     def __dir__(self) -> list[str]:
         return [name for name in super().__dir__() if not name.isdigit()]
