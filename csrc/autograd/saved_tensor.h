@@ -29,6 +29,7 @@ class SavedTensor {
           " is at version ", tensor_.version(), "; expected version ", version_, " instead.");
     if (!requires_grad_ || tensor_.requires_grad()) return tensor_;
     if (number_ < 0 && !history_) return tensor_;
+    if (number_ >= 0 && !owner) return tensor_;
     Tensor t = tensor_.alias();  // under a new tensor, so that what is kept stays free of history
     if (number_ >= 0) {
       set_history(t, Ref<Node>(owner), number_);

@@ -163,7 +163,10 @@ class PythonFunctionNode final : public Node {
     check(static_cast<bool>(backward_), "Trying to backward through the graph a second time (or directly access saved tensors after "
           "they have already been freed). Specify retain_graph=True if you need to backward through the graph a second time.");
     Object args = tuple_of(grads);
-    Object result = Object::steal(checked(PyObject_CallOneArg(backward_.get(), args.get())));
+    Object self = Object::steal(checked(wrap_node(Ref<Node>(this))));
+    Object backward = backward_;  // may be released meanwhile, by a pass within this one
+    PyObject* call[] = {self.get(), args.get()};
+    Object result = Object::steal(checked(PyObject_Vectorcall(backward.get(), call, 2, nullptr)));
     std::vector<Tensor> made;
     read_tensors(result.get(), made, name_.c_str());
     check(made.size() == edges.size(), name_, ": expected ", edges.size(), " gradients, got ", made.size());
@@ -177,7 +180,7 @@ class PythonFunctionNode final : public Node {
 };
 
 // _record_function(name, backward, inputs, outputs, dirty): make outputs the results of a node with edges to inputs.
-// backward takes a tuple of gradients and gives one gradient (or None) per input.
+// backward takes the node and a tuple of gradients and gives one gradient (or None) per input.
 pyb::object record_function(const std::string& name, const pyb::object& backward, const pyb::sequence& inputs, const pyb::sequence& outputs,
                             const pyb::sequence& dirty) {
   auto node = make_ref<PythonFunctionNode>(name, Object::borrow(backward.ptr()));
@@ -200,14 +203,18 @@ pyb::object record_function(const std::string& name, const pyb::object& backward
   return pyb::reinterpret_steal<pyb::object>(wrap_node(Ref<Node>(node)));
 }
 
-// A tensor saved by a Function for its backward; unpack() complains if it was written to since.
+// A tensor saved by a Function for its backward; unpack() complains if it was written to since. number: which result of the
+// Function it is, -1 for others.
 class PySavedTensor {
  public:
-  PySavedTensor(const pyb::object& tensor, bool is_output) {
+  PySavedTensor(const pyb::object& tensor, int number) {
     const Tensor& t = as_tensor(tensor.ptr());
-    saved_ = SavedTensor(t, is_output);
+    saved_ = number >= 0 ? SavedTensor(t, number) : SavedTensor(t, false);
   }
-  pyb::object unpack(const std::string& who) const { return pyb::reinterpret_steal<pyb::object>(checked(wrap(saved_.unpack(nullptr, who.c_str())))); }
+  pyb::object unpack(const pyb::object& node, const std::string& who) const {
+    Node* owner = node.is_none() ? nullptr : &node_of(node.ptr());
+    return pyb::reinterpret_steal<pyb::object>(checked(wrap(saved_.unpack(owner, who.c_str()))));
+  }
 
  private:
   SavedTensor saved_;
@@ -333,8 +340,8 @@ void init_autograd(pyb::module_& m) {
   m.def("_register_tensor_hook", &register_tensor_hook, pyb::arg("tensor"), pyb::arg("hook"), "See Tensor.register_hook.");
   pyb::class_<HookHandle>(m, "HookHandle", "A registered hook.").def("remove", &HookHandle::remove, "Take the hook away.");
   pyb::class_<PySavedTensor>(m, "_SavedTensor")
-      .def(pyb::init<const pyb::object&, bool>(), pyb::arg("tensor"), pyb::arg("is_output"))
-      .def("unpack", &PySavedTensor::unpack, pyb::arg("who"));
+      .def(pyb::init<const pyb::object&, int>(), pyb::arg("tensor"), pyb::arg("number"))
+      .def("unpack", &PySavedTensor::unpack, pyb::arg("node"), pyb::arg("who"));
   init_record(m);
 }
 

@@ -1,0 +1,326 @@
+"""Completes the compiled Tensor class with the methods that need no C++."""
+
+from __future__ import annotations
+
+import builtins
+import copy
+from typing import TYPE_CHECKING, Any
+
+from ctorch import _C
+from ctorch._C import Tensor
+
+if TYPE_CHECKING:
+    import numpy
+
+
+def _method(fn):
+    """Make fn a method of Tensor."""
+    setattr(Tensor, fn.__name__, fn)
+    return fn
+
+
+def _legacy_new(cls: type, *args: Any, device: Any = None, dtype: Any = None) -> Tensor:
+    """``Tensor(2, 3)``, ``Tensor([1, 2])``, ``Tensor(other)``: PyTorch's old constructor, for a subclass too."""
+    if len(args) == 1 and not isinstance(args[0], int):
+        data = args[0]
+        if isinstance(data, _C.Size):
+            t = _C.empty(data)
+        elif isinstance(data, Tensor):
+            t = data.detach()
+        else:
+            t = _C.tensor(data, dtype=_C.get_default_dtype())
+    else:
+        t = _C.empty(args if args else (0,))
+    return Tensor._make_subclass(cls, t)
+
+
+# ---- printing ---------------------------------------------------------------------------------------------------------
+
+
+@_method
+def __repr__(self, *, tensor_contents=None):
+    from ctorch._repr import tensor_repr
+
+    return tensor_repr(self)
+
+
+@_method
+def __format__(self, spec):
+    from ctorch._repr import tensor_format
+
+    return tensor_format(self, spec)
+
+
+# ---- autograd ---------------------------------------------------------------------------------------------------------
+
+
+@_method
+def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None):
+    """Add the gradients of this tensor with respect to the leaves of its graph to their ``.grad``.
+
+    Args:
+        gradient: the gradient of this tensor; may be left out for one element, and is then 1.
+        retain_graph: keep the graph for another pass; default: the value of create_graph.
+        create_graph: record the pass, for higher derivatives.
+        inputs: the leaves to get gradients; default: all.
+    """
+    from ctorch.autograd import backward as run
+
+    run(self, gradient, retain_graph, create_graph, inputs=inputs)
+
+
+@_method
+def register_hook(self, hook):
+    """Call ``hook(grad)`` when the gradient of this tensor is known; a tensor that it returns takes the gradient's place.
+
+    Returns: a handle with ``remove()``.
+    """
+    return _C._register_tensor_hook(self, hook)
+
+
+@_method
+def register_post_accumulate_grad_hook(self, hook):
+    """Call ``hook(self)`` after a gradient was added to ``.grad`` of this leaf."""
+    if not self.is_leaf or not self.requires_grad:
+        raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+    node = self.expand_as(self).grad_fn.next_functions[0][0]
+    return node.register_hook(lambda *_: hook(self))
+
+
+# ---- other libraries --------------------------------------------------------------------------------------------------
+
+
+@_method
+def numpy(self, *, force: bool = False) -> numpy.ndarray:
+    """An array that shares this tensor's memory. With force=True a copy is made where sharing is not possible."""
+    import numpy as np
+
+    t = self.detach() if force else self
+    if t.requires_grad:
+        raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+    if t.dtype is _C.bfloat16:
+        raise TypeError("Got unsupported ScalarType BFloat16")
+    if t.dim() > 64:
+        raise ValueError(f"numpy: arrays have at most 64 dimensions, got {t.dim()}")
+    return np.asarray(memoryview(t))
+
+
+@_method
+def __array__(self, dtype=None, copy=None):
+    array = self.numpy()
+    if dtype is not None and array.dtype != dtype:
+        return array.astype(dtype)
+    return array.copy() if copy else array
+
+
+@_method
+def __dlpack__(self, *, stream=None, max_version=None, dl_device=None, copy=None):
+    return _C._to_dlpack(self.clone() if copy else self)
+
+
+@_method
+def __dlpack_device__(self):
+    return (1, 0)
+
+
+@_method
+def untyped_storage(self) -> UntypedStorage:
+    """The bytes that this tensor is a view of."""
+    return UntypedStorage(self)
+
+
+class UntypedStorage:
+    """The bytes behind a tensor and its views."""
+
+    def __init__(self, tensor: Tensor):
+        self._tensor = tensor
+
+    def data_ptr(self) -> int:
+        return self._tensor.data_ptr() - self._tensor.storage_offset() * self._tensor.element_size()
+
+    def nbytes(self) -> int:
+        return len(_C._storage_bytes(self._tensor))
+
+    size = __len__ = nbytes
+
+    def tolist(self) -> list[int]:
+        return list(_C._storage_bytes(self._tensor))
+
+    @property
+    def _cdata(self) -> int:
+        return _C._storage_key(self._tensor)
+
+    @property
+    def device(self):
+        return self._tensor.device
+
+
+# ---- copies and pickles -----------------------------------------------------------------------------------------------
+
+
+def _rebuild(cls, data: bytes, dtype, size, requires_grad, state):
+    t = _C._tensor_from_buffer(data, dtype).view(size)
+    if cls is not Tensor:
+        t = Tensor._make_subclass(cls, t, requires_grad)
+    else:
+        t.requires_grad_(requires_grad)
+    if state:
+        t.__dict__.update(state)
+    return t
+
+
+@_method
+def __reduce_ex__(self, protocol):
+    if not self.is_leaf:
+        raise RuntimeError("Only leaf tensors (those that are not the result of a recorded operation) can be pickled; detach() it first")
+    dense = self.detach().contiguous()
+    data = bytes(_bytes_of(dense))
+    return _rebuild, (type(self), data, self.dtype, tuple(self.shape), self.requires_grad, dict(self.__dict__))
+
+
+def _bytes_of(t):
+    return memoryview(t.reshape(-1).view(_C.uint8)) if t.numel() else b""
+
+
+@_method
+def __deepcopy__(self, memo):
+    if id(self) in memo:
+        return memo[id(self)]
+    if not self.is_leaf:
+        raise RuntimeError(
+            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment. "
+            "If you were attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage."
+        )
+    with _no_grad():
+        t = self.detach().clone()
+    if type(self) is not Tensor:
+        t = Tensor._make_subclass(type(self), t, self.requires_grad)
+    else:
+        t.requires_grad_(self.requires_grad)
+    memo[id(self)] = t
+    if self.grad is not None:
+        t.grad = copy.deepcopy(self.grad, memo)
+    if self.__dict__:
+        t.__dict__.update(copy.deepcopy(self.__dict__, memo))
+    return t
+
+
+class _no_grad:  # noqa: N801
+    def __enter__(self):
+        self.previous = _C.is_grad_enabled()
+        _C._set_grad_enabled(False)
+
+    def __exit__(self, *_):
+        _C._set_grad_enabled(self.previous)
+
+
+# ---- conversions ------------------------------------------------------------------------------------------------------
+
+_TYPE_NAMES = {
+    "FloatTensor": _C.float32, "DoubleTensor": _C.float64, "HalfTensor": _C.float16, "BFloat16Tensor": _C.bfloat16,
+    "ByteTensor": _C.uint8, "CharTensor": _C.int8, "ShortTensor": _C.int16, "IntTensor": _C.int32, "LongTensor": _C.int64,
+    "BoolTensor": _C.bool, "ComplexFloatTensor": _C.complex64, "ComplexDoubleTensor": _C.complex128,
+}  # fmt: skip
+
+
+@_method
+def type(self, dtype=None, non_blocking=False):  # noqa: A001
+    """The name of the tensor's type ("torch.FloatTensor"); or, given a dtype or such a name, the tensor converted."""
+    if dtype is None:
+        return "torch." + next((name for name, d in _TYPE_NAMES.items() if d is self.dtype), "Tensor")
+    if not isinstance(dtype, _C.dtype):
+        name = (dtype if isinstance(dtype, str) else dtype.__name__).split(".")[-1]
+        if name not in _TYPE_NAMES:
+            raise ValueError(f"invalid type: '{dtype}'")
+        dtype = _TYPE_NAMES[name]
+    return self.to(dtype)
+
+
+type = builtins.type  # the method is on Tensor by now
+
+
+@_method
+def type_as(self, other):
+    """The tensor converted to the dtype of other."""
+    return self.to(other.dtype)
+
+
+@_method
+def cuda(self, device=None, non_blocking=False, memory_format=None):
+    raise AssertionError("Torch not compiled with CUDA enabled: this build of ctorch runs on the CPU")
+
+
+@_method
+def __contains__(self, element):
+    if not isinstance(element, (Tensor, int, float, complex, bool)):
+        raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
+    return bool((self == element).any().item())
+
+
+@_method
+def __reversed__(self):
+    return self if self.dim() == 0 else self.flip(0)
+
+
+@_method
+def __dir__(self):
+    return sorted(set(dir(type(self))) | set(self.__dict__))
+
+
+@_method
+def __rdiv__(self, other):
+    return self.reciprocal() * other
+
+
+Tensor.__rtruediv__ = __rdiv__
+
+
+@_method
+def new(self, *args, **kwargs):
+    """A tensor of this dtype made by the old constructor: ``x.new(2, 3)``, ``x.new([1, 2])``."""
+    if len(args) == 1 and not isinstance(args[0], (int, _C.Size)):
+        return self.new_tensor(args[0]) if not isinstance(args[0], Tensor) else args[0].detach()
+    return self.new_empty(args[0] if args and not isinstance(args[0], int) else (args or (0,)))
+
+
+@_method
+def share_memory_(self):
+    raise RuntimeError("share_memory_: tensors in shared memory are not supported")
+
+
+@_method
+def apply_(self, fn):
+    """Replace each element by ``fn(element)``, in place. Slow: meant for small tensors."""
+    with _no_grad():
+        return self.copy_(_C.tensor([fn(v) for v in self.reshape(-1).tolist()], dtype=self.dtype).view(self.shape))
+
+
+@_method
+def map_(self, other, fn):
+    """Replace each element by ``fn(element, element of other)``, in place. Slow: meant for small tensors."""
+    pairs = zip(self.reshape(-1).tolist(), other.expand_as(self).reshape(-1).tolist())
+    with _no_grad():
+        return self.copy_(_C.tensor([fn(a, b) for a, b in pairs], dtype=self.dtype).view(self.shape))
+
+
+def _inplace_view(name):
+    def method(self, *args, **kwargs):
+        view = getattr(self.detach(), name)(*args, **kwargs)
+        if self.requires_grad:
+            raise RuntimeError(f"{name}_: changing the geometry of a tensor that requires grad is not supported; use {name}()")
+        return self.set_(view)
+
+    method.__name__ = name + "_"
+    method.__doc__ = f"{name}() on the tensor itself, which keeps its elements."
+    setattr(Tensor, method.__name__, method)
+
+
+for _name in ("t", "transpose", "squeeze", "unsqueeze", "swapaxes", "swapdims", "as_strided"):
+    _inplace_view(_name)
+
+# Properties that are operations too.
+Tensor.real = property(lambda self: _C.real(self), lambda self, value: _C.real(self).copy_(value))
+Tensor.imag = property(lambda self: _C.imag(self), lambda self, value: _C.imag(self).copy_(value))
+Tensor.names = property(lambda self: (None,) * self.dim())
+Tensor._backward_hooks = None
+Tensor.__module__ = "ctorch"

@@ -1,0 +1,7 @@
+"""The derivative formulas, by family of operations. Importing this package registers them."""
+
+import importlib
+import pkgutil
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
