@@ -135,6 +135,8 @@ PyTypeObject* make_generator_type() {
       {"set_state", generator_set_state, METH_O,
        "Go on from a state that get_state() gave, here or in PyTorch."},
       {"clone_state", generator_clone, METH_NOARGS, "Another generator that goes on from the same state."},
+      {"__copy__", generator_clone, METH_NOARGS, nullptr},
+      {"__deepcopy__", generator_clone, METH_O, nullptr},
       {"get_offset", generator_no_offset, METH_NOARGS, "An error: only CUDA generators have an offset."},
       {"set_offset", generator_no_offset, METH_O, "An error: only CUDA generators have an offset."},
       {"__reduce__", generator_reduce, METH_NOARGS, nullptr},

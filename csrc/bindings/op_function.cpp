@@ -1,7 +1,5 @@
 // The callable behind every operation of the module, and the one path that all calls take.
 #include <algorithm>
-#include <structmember.h>
-
 #include <cstring>
 
 #include "autograd/grad_mode.h"
@@ -250,7 +248,8 @@ void publish_operations(pyb::module_& m) {
   auto functions = m.def_submodule("_functions", "The operations that appear as functions of ctorch.");
   auto publish = [&](Operation* op, const std::string& name) {
     Object f = Object::steal(make_op_function(op, name, false));
-    PyObject_SetAttrString(m.ptr(), name.c_str(), f.get());
+    // Tensor.bool() and the like share their name with a dtype, which the module keeps.
+    if (!PyObject_HasAttrString(m.ptr(), name.c_str())) PyObject_SetAttrString(m.ptr(), name.c_str(), f.get());
     if (op->forms & kInternal) return;
     if (op->forms & kFunction) PyObject_SetAttrString(functions.ptr(), name.c_str(), f.get());
     if (op->forms & kMethod) PyDict_SetItemString(tensor_dict, name.c_str(), f.get());
