@@ -9,7 +9,12 @@
   X(index) \
   X(indexing) \
   X(join) \
+  X(loss) \
+  X(matmul) \
+  X(norm) \
   X(random) \
+  X(reduce) \
+  X(softmax) \
   X(sort) \
   X(update) \
   X(view)

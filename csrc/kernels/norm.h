@@ -21,7 +21,8 @@ struct RowNormArgs {
   double eps;
   bool centre;
 };
-// grad and dx are (rows, n); dx, dweight and dbias may each be null.
+// grad and dx are (rows, n); dx, dweight and dbias may each be null. Without mean and rstd they are computed anew, which costs
+// little while the row lies in L1.
 struct RowNormBackwardArgs {
   int64_t rows, n;
   const void* grad;
@@ -32,6 +33,7 @@ struct RowNormBackwardArgs {
   void* dx;
   void* dweight;
   void* dbias;
+  double eps;
   bool centre;
 };
 

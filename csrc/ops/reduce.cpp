@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "ops/copy.h"
+#include "ops/elementwise.h"
 #include "ops/index_target.h"
 #include "ops/promote.h"
 #include "ops/reduce_plan.h"
@@ -295,6 +296,16 @@ Tensor vector_norm(const Tensor& input, const Scalar& ord, OptionalDims dim, boo
 Tensor trace(const Tensor& input) {
   check(input.dim() == 2, "trace: expected a matrix, but got tensor with dim ", input.dim());
   return sum(diagonal(input, 0, 0, 1), std::nullopt, false, std::nullopt);
+}
+
+Tensor nanmean(const Tensor& input, OptionalDims dim, bool keepdim, OptionalDType dtype, Out out) {
+  check(is_floating(input.dtype()), "nanmean(): expected input to have floating point dtype but got ", dtype_scalar_name(input.dtype()));
+  Tensor numbers = sum(apply<fn::Eq>({input, input}, {}, input.dtype(), {}), dim, keepdim, std::nullopt);
+  return div(nansum(input, dim, keepdim, dtype), numbers, out);
+}
+
+Tensor dist(const Tensor& input, const Tensor& other, const Scalar& p) {
+  return vector_norm(sub(input, other, 1, {}), p, std::nullopt, false, std::nullopt);
 }
 
 Tensor prod_others(const Tensor& input, int64_t dim) {

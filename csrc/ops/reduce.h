@@ -40,6 +40,10 @@ std::tuple<Tensor, Tensor> std_mean(const Tensor& input, OptionalDims dim, const
 Tensor logsumexp(const Tensor& input, IntList dim, bool keepdim, Out out = {});
 Tensor vector_norm(const Tensor& input, const Scalar& ord, OptionalDims dim, bool keepdim, OptionalDType dtype, Out out = {});
 Tensor trace(const Tensor& input);
+// Mean of the elements that are not NaN.
+Tensor nanmean(const Tensor& input, OptionalDims dim, bool keepdim, OptionalDType dtype, Out out = {});
+// The p-norm of input - other.
+Tensor dist(const Tensor& input, const Tensor& other, const Scalar& p);
 
 // The gradient of prod() over a dim, right also where elements are 0: g times the product of the other elements.
 Tensor prod_others(const Tensor& input, int64_t dim);

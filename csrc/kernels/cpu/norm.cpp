@@ -67,26 +67,34 @@ struct Row {
 };
 
 template <class T>
+struct RowStatistics {
+  acc_t<T> mean, rstd;
+
+  CT_INLINE RowStatistics(const T* x, int64_t n, double eps, bool centre) {
+    using V = acc_t<T>;
+    const double count = static_cast<double>(n);
+    mean = centre ? static_cast<V>(Row<T>::sum(x, n) / count) : V(0);
+    double sum = 0, squares = 0;
+    Row<T>::distances(x, n, mean, sum, squares);
+    // What the rounded mean misses is put right, in the mean and in the variance.
+    const double miss = centre ? sum / count : 0.0;
+    mean = static_cast<V>(mean + miss);
+    rstd = static_cast<V>(1 / __builtin_sqrt(squares / count - miss * miss + eps));
+  }
+};
+
+template <class T>
 void rows(const RowNormArgs& a) {
-  using V = acc_t<T>;
   const T* x = static_cast<const T*>(a.x);
   const T* w = static_cast<const T*>(a.weight);
   const T* b = static_cast<const T*>(a.bias);
-  const double count = static_cast<double>(a.n);
   parallel_for(0, a.rows, most(1, kLeastWork / a.n), [&](int64_t from, int64_t to) {
     for (int64_t r = from; r < to; ++r) {
       const T* p = x + r * a.n;
-      V mean = a.centre ? static_cast<V>(Row<T>::sum(p, a.n) / count) : V(0);
-      double sum = 0, squares = 0;
-      Row<T>::distances(p, a.n, mean, sum, squares);
-      // What the rounded mean misses is put right, in the mean and in the variance.
-      const double miss = a.centre ? sum / count : 0.0;
-      mean = static_cast<V>(mean + miss);
-      const double var = squares / count - miss * miss;
-      const V rstd = static_cast<V>(1 / __builtin_sqrt(var + a.eps));
-      Row<T>::write(p, a.n, mean, rstd, w, b, static_cast<T*>(a.y) + r * a.n);
-      if (a.mean) static_cast<T*>(a.mean)[r] = narrow<T>(mean);
-      if (a.rstd) static_cast<T*>(a.rstd)[r] = narrow<T>(rstd);
+      const RowStatistics<T> s(p, a.n, a.eps, a.centre);
+      Row<T>::write(p, a.n, s.mean, s.rstd, w, b, static_cast<T*>(a.y) + r * a.n);
+      if (a.mean) static_cast<T*>(a.mean)[r] = narrow<T>(s.mean);
+      if (a.rstd) static_cast<T*>(a.rstd)[r] = narrow<T>(s.rstd);
     }
   });
 }
@@ -107,7 +115,15 @@ void rows_backward(const RowNormBackwardArgs& a) {
       for (int64_t r = a.rows * piece / pieces; r < a.rows * (piece + 1) / pieces; ++r) {
         const T* CT_RESTRICT x = static_cast<const T*>(a.x) + r * n;
         const T* CT_RESTRICT g = static_cast<const T*>(a.grad) + r * n;
-        const V mean = a.centre ? widen(static_cast<const T*>(a.mean)[r]) : V(0), rstd = widen(static_cast<const T*>(a.rstd)[r]);
+        V mean = 0, rstd;
+        if (a.rstd) {
+          mean = a.centre ? widen(static_cast<const T*>(a.mean)[r]) : V(0);
+          rstd = widen(static_cast<const T*>(a.rstd)[r]);
+        } else {
+          const RowStatistics<T> s(x, n, a.eps, a.centre);
+          mean = s.mean;
+          rstd = s.rstd;
+        }
         if (sums) {
           for (int64_t i = 0; i < n; ++i) {
             dw[i] += widen(g[i]) * ((widen(x[i]) - mean) * rstd);

@@ -1,0 +1,455 @@
+#include "ops/norm.h"
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "kernels/table.h"
+#include "ops/copy.h"
+#include "ops/create.h"
+#include "ops/reduce_plan.h"
+#include "ops/view.h"
+
+namespace ctorch::ops {
+namespace {
+
+template <class Kernel>
+Kernel kernel_for(Kernel const (&kernels)[kNumDTypes], const char* op, DType dt) {
+  Kernel kernel = kernels[static_cast<int>(dt)];
+  check_implemented(kernel, op, ": expected a floating dtype, got ", dt);
+  return kernel;
+}
+
+bool given(const OptionalTensor& t) { return t && *t && t->numel() > 0; }
+
+// What elements are computed in.
+DType value_dtype(DType dt) { return dt == DType::float64 ? DType::float64 : DType::float32; }
+
+// ---- rows ----------------------------------------------------------------------------------------------------------------
+
+struct Rows {
+  int64_t rows = 1, n = 1;
+  Dims statistics;  // the shape of mean and rstd
+
+  Rows(const Tensor& input, IntList shape, const OptionalTensor& weight, const OptionalTensor& bias, const char* op) {
+    check(!shape.empty(), "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got normalized_shape = []");
+    const int64_t outer = input.dim() - static_cast<int64_t>(shape.size());
+    const bool fits = outer >= 0 && same(IntList(input.sizes()).subspan(static_cast<size_t>(std::max<int64_t>(outer, 0))), shape);
+    check(fits, op, ": given normalized_shape=", ShapeText{shape}, ", expected input with shape [*, ", ShapeText{shape}, "], but got input of size ",
+          input.sizes());
+    check_parameter(weight, shape, "weight", op);
+    check_parameter(bias, shape, "bias", op);
+    for (int64_t d = 0; d < input.dim(); ++d) {
+      (d < outer ? rows : n) *= input.sizes()[d];
+      statistics.push_back(d < outer ? input.sizes()[d] : 1);
+    }
+  }
+
+ private:
+  static void check_parameter(const OptionalTensor& t, IntList shape, const char* name, const char* op) {
+    check(!t || same(t->sizes(), shape), op, ": expected ", name, " to be of same shape as normalized_shape, but got ", name, " of shape ",
+          t ? t->sizes() : Dims(), " and normalized_shape = ", ShapeText{shape});
+  }
+};
+
+// A parameter as the kernels read it: row-major, of the input's dtype. Undefined if there is none.
+Tensor parameter(const OptionalTensor& t, DType dt) { return t ? contiguous(to_dtype(*t, dt)) : Tensor(); }
+const void* data_of(const Tensor& t) { return t ? t.data() : nullptr; }
+
+Tensor3 normalize_rows(const char* op, const Tensor& input, IntList shape, const OptionalTensor& weight, const OptionalTensor& bias, double eps,
+                       bool centre, bool want_statistics) {
+  const Rows r(input, shape, weight, bias, op);
+  const DType dt = input.dtype();
+  auto kernel = kernel_for(cpu_kernels().norm.rows, op, dt);
+  Tensor x = contiguous(input), w = parameter(weight, dt), b = parameter(bias, dt), y = empty(x.sizes(), dt, x.device());
+  Tensor mean, rstd;
+  if (want_statistics) {
+    mean = empty(r.statistics, dt, x.device());
+    rstd = empty(r.statistics, dt, x.device());
+  }
+  if (x.numel()) {
+    kernel({.rows = r.rows,
+            .n = r.n,
+            .x = x.data(),
+            .weight = data_of(w),
+            .bias = data_of(b),
+            .y = y.data(),
+            .mean = mean ? mean.data() : nullptr,
+            .rstd = rstd ? rstd.data() : nullptr,
+            .eps = eps,
+            .centre = centre});
+  } else if (want_statistics) {
+    fill_(mean, 0);
+    fill_(rstd, r.n ? 0.0 : std::numeric_limits<double>::quiet_NaN());
+  }
+  return {y, mean, rstd};
+}
+
+Tensor3 normalize_rows_backward(const char* op, const Tensor& grad, const Tensor& input, IntList shape, const OptionalTensor& mean,
+                                const OptionalTensor& rstd, const OptionalTensor& weight, double eps, bool centre) {
+  const Rows r(input, shape, weight, std::nullopt, op);
+  const DType dt = input.dtype();
+  auto kernel = kernel_for(cpu_kernels().norm.rows_backward, op, dt);
+  check(grad.sizes() == input.sizes(), op, ": expected grad and input of one shape, got ", grad, " and ", input);
+  Tensor x = contiguous(input), g = contiguous(to_dtype(grad, dt)), w = parameter(weight, dt);
+  Tensor m = parameter(mean, dt), s = parameter(rstd, dt);
+  Tensor dx = empty(x.sizes(), dt, x.device());
+  Tensor dw = empty(shape, dt, x.device()), db = empty(shape, dt, x.device());
+  if (x.numel() == 0) {
+    zero_(dw);
+    zero_(db);
+    return {dx, dw, db};
+  }
+  kernel({.rows = r.rows,
+          .n = r.n,
+          .grad = g.data(),
+          .x = x.data(),
+          .mean = data_of(m),
+          .rstd = data_of(s),
+          .weight = data_of(w),
+          .dx = dx.data(),
+          .dweight = dw.data(),
+          .dbias = db.data(),
+          .eps = eps,
+          .centre = centre});
+  return {dx, dw, db};
+}
+
+double epsilon_of(DType dt) {
+  switch (dt) {
+    case DType::float64: return std::numeric_limits<double>::epsilon();
+    case DType::float16: return 0x1p-10;
+    case DType::bfloat16: return 0x1p-7;
+    default: return std::numeric_limits<float>::epsilon();
+  }
+}
+
+// ---- channels ------------------------------------------------------------------------------------------------------------
+
+// The coefficients of channels are few: they are worked out here, in double, and handed to the kernels in the value type.
+using Values = std::vector<double>;
+
+Values values_of(const OptionalTensor& t, int64_t n, double otherwise) {
+  Values v(static_cast<size_t>(n), otherwise);
+  if (!t || !*t) return v;
+  Tensor source = contiguous(to_dtype(*t, DType::float64));
+  std::copy_n(source.data<const double>(), n, v.begin());
+  return v;
+}
+
+Tensor to_tensor(const Values& v, DType dt) {
+  const int64_t n[] = {static_cast<int64_t>(v.size())};
+  Tensor t = empty(n, dt);
+  visit_dtype<Floats>(dt, "norm", [&]<class T>() {
+    for (size_t i = 0; i < v.size(); ++i) t.data<T>()[i] = T(static_cast<acc_t<T>>(v[i]));
+  });
+  return t;
+}
+
+// The input as (samples, channels, inner). channels_last input is read as (samples x inner, channels, 1).
+struct Channels {
+  Tensor x;
+  int64_t samples, channels, inner;
+  bool last;
+
+  Channels(const Tensor& input, const char* op) {
+    check(input.dim() >= 2, op, ": expected input of at least 2 dims, got ", input);
+    last = !input.is_contiguous() && is_channels_last(input.sizes(), input.strides());
+    x = last ? input : contiguous(input);
+    samples = input.sizes()[0];
+    channels = input.sizes()[1];
+    inner = 1;
+    for (int64_t d = 2; d < input.dim(); ++d) inner *= input.sizes()[d];
+    if (last) {
+      samples *= inner;
+      inner = 1;
+    }
+  }
+  int64_t per_channel() const { return samples * inner; }
+  // Another tensor of the same shape, in the same layout and dtype.
+  Tensor match(const Tensor& t) const {
+    Tensor source = to_dtype(t, x.dtype());
+    if (!last) return contiguous(source);
+    if (source.strides() == x.strides()) return source;
+    Tensor copy = empty_like(x);
+    copy_(copy, source);
+    return copy;
+  }
+  ChannelArgs args() const {
+    ChannelArgs a{};
+    a.samples = samples;
+    a.channels = channels;
+    a.inner = inner;
+    a.x = x.data();
+    return a;
+  }
+  // Mean and variance (not corrected) of every channel.
+  void statistics(Values& mean, Values& var) const {
+    Tensor source = x;
+    if (is_floating(x.dtype()) && x.item_size() == 2) source = to_dtype(x, DType::float32);
+    const Dims sizes{samples, channels, inner};
+    Tensor seen = source.view_as(sizes, contiguous_strides(sizes), source.offset());
+    const int64_t reduced[] = {0, 2}, n[] = {channels};
+    Tensor m = empty(n, source.dtype()), v = empty(n, source.dtype());
+    run_reduction({Reduce::var, "batch_norm", 0.0}, seen, DimSet::of(seen, IntList(reduced), "batch_norm"), v, m);
+    mean = values_of(m, channels, 0);
+    var = values_of(v, channels, 0);
+  }
+};
+
+void check_channels(const OptionalTensor& t, int64_t channels, const char* name, const char* op) {
+  check(!t || !*t || t->numel() == channels, op, ": ", name, " should contain ", channels, " elements not ", t ? t->numel() : 0);
+}
+
+// running += momentum (batch - running)
+void move_running(const OptionalTensor& running, const Values& batch, double momentum) {
+  if (!running || !*running) return;
+  Values v = values_of(running, static_cast<int64_t>(batch.size()), 0);
+  for (size_t i = 0; i < v.size(); ++i) v[i] = (1 - momentum) * v[i] + momentum * batch[i];
+  copy_(*running, to_tensor(v, running->dtype()));
+}
+
+// y = x scale + shift, with a coefficient per channel, or per sample and channel.
+Tensor apply_affine(const Channels& c, const Values& scale, const Values& shift, bool per_sample, const char* op) {
+  const DType dt = c.x.dtype(), value = value_dtype(dt);
+  Tensor y = empty_like(c.x), k = to_tensor(scale, value), b = to_tensor(shift, value);
+  ChannelArgs a = c.args();
+  a.per_sample = per_sample;
+  a.scale = k.data();
+  a.shift = b.data();
+  a.y = y.data();
+  kernel_for(cpu_kernels().norm.affine, op, dt)(a);
+  return y;
+}
+
+// Sums of grad, and of grad times x - mean.
+void gradient_sums(const Channels& c, const Tensor& g, const Values& mean, bool per_sample, Values& sum, Values& sum_x, const char* op) {
+  Tensor m = to_tensor(mean, value_dtype(c.x.dtype()));
+  sum.assign(mean.size(), 0);
+  sum_x.assign(mean.size(), 0);
+  ChannelArgs a = c.args();
+  a.per_sample = per_sample;
+  a.grad = g.data();
+  a.mean = m.data();
+  a.sum_grad = sum.data();
+  a.sum_grad_x = sum_x.data();
+  kernel_for(cpu_kernels().norm.sums, op, c.x.dtype())(a);
+}
+
+// dx = g scale + (x - mean) slope + shift
+Tensor apply_backward(const Channels& c, const Tensor& g, const Values& mean, const Values& scale, const Values& slope, const Values& shift,
+                      bool per_sample, const char* op) {
+  const DType value = value_dtype(c.x.dtype());
+  Tensor dx = empty_like(c.x), m = to_tensor(mean, value), k = to_tensor(scale, value), s = to_tensor(slope, value), b = to_tensor(shift, value);
+  ChannelArgs a = c.args();
+  a.per_sample = per_sample;
+  a.grad = g.data();
+  a.mean = m.data();
+  a.scale = k.data();
+  a.slope = s.data();
+  a.shift = b.data();
+  a.y = dx.data();
+  kernel_for(cpu_kernels().norm.affine_backward, op, c.x.dtype())(a);
+  return dx;
+}
+
+double inverse_std(double var, double eps) { return 1 / std::sqrt(var + eps); }
+
+// ---- groups --------------------------------------------------------------------------------------------------------------
+
+struct Groups {
+  Channels c;
+  int64_t group, per_group;  // per_group: channels
+  Values mean, rstd;         // per sample and group
+
+  Groups(const Tensor& input, int64_t group_, double eps, const char* op) : c(contiguous(input), op), group(group_) {
+    check(group > 0, op, ": expected num_groups to be greater than 0, got ", group);
+    check(c.channels % group == 0, "Expected number of channels in input to be divisible by num_groups, but got input of shape ", input.sizes(),
+          " and num_groups=", group);
+    per_group = c.channels / group;
+    const Dims sizes{c.samples * group, per_group * c.inner};
+    Tensor source = c.x.item_size() == 2 ? to_dtype(c.x, DType::float32) : c.x;
+    Tensor seen = source.view_as(sizes, contiguous_strides(sizes), source.offset());
+    const int64_t rows[] = {sizes[0]}, reduced[] = {1};
+    Tensor m = empty(rows, source.dtype()), v = empty(rows, source.dtype());
+    if (source.numel()) {
+      run_reduction({Reduce::var, op, 0.0}, seen, DimSet::of(seen, IntList(reduced), op), v, m);
+    } else {
+      fill_(m, 0);
+      fill_(v, 0);
+    }
+    mean = values_of(m, sizes[0], 0);
+    rstd = values_of(v, sizes[0], 0);
+    for (auto& r : rstd) r = inverse_std(r, eps);
+  }
+  int64_t lines() const { return c.samples * c.channels; }
+  size_t group_of(int64_t line) const { return static_cast<size_t>(line / per_group); }
+  size_t channel_of(int64_t line) const { return static_cast<size_t>(line % c.channels); }
+};
+
+}  // namespace
+
+Tensor layer_norm(const Tensor& input, IntList normalized_shape, const OptionalTensor& weight, const OptionalTensor& bias, double eps) {
+  return std::get<0>(normalize_rows("layer_norm", input, normalized_shape, weight, bias, eps, true, false));
+}
+Tensor3 native_layer_norm(const Tensor& input, IntList normalized_shape, const OptionalTensor& weight, const OptionalTensor& bias, double eps) {
+  return normalize_rows("native_layer_norm", input, normalized_shape, weight, bias, eps, true, true);
+}
+Tensor3 layer_norm_backward(const Tensor& grad, const Tensor& input, IntList normalized_shape, const OptionalTensor& mean,
+                            const OptionalTensor& rstd, const OptionalTensor& weight, double eps) {
+  return normalize_rows_backward("layer_norm_backward", grad, input, normalized_shape, mean, rstd, weight, eps, true);
+}
+Tensor rms_norm(const Tensor& input, IntList normalized_shape, const OptionalTensor& weight, std::optional<double> eps) {
+  return std::get<0>(normalize_rows("rms_norm", input, normalized_shape, weight, std::nullopt, eps.value_or(epsilon_of(input.dtype())), false, false));
+}
+std::tuple<Tensor, Tensor> rms_norm_backward(const Tensor& grad, const Tensor& input, IntList normalized_shape, const OptionalTensor& weight,
+                                             std::optional<double> eps) {
+  auto [dx, dw, db] = normalize_rows_backward("rms_norm_backward", grad, input, normalized_shape, std::nullopt, std::nullopt, weight,
+                                              eps.value_or(epsilon_of(input.dtype())), false);
+  return {dx, dw};
+}
+
+Tensor3 native_batch_norm(const Tensor& input, const OptionalTensor& weight, const OptionalTensor& bias, const OptionalTensor& running_mean,
+                          const OptionalTensor& running_var, bool training, double momentum, double eps) {
+  const char* op = "batch_norm";
+  const Channels c(input, op);
+  const int64_t n = c.channels;
+  check_channels(weight, n, "weight", op);
+  check_channels(bias, n, "bias", op);
+  check_channels(running_mean, n, "running_mean", op);
+  check_channels(running_var, n, "running_var", op);
+  check(training || (given(running_mean) && given(running_var)) || n == 0, op, ": running_mean and running_var must be defined in evaluation mode");
+  const int64_t none[] = {0}, each[] = {n};
+  const DType value = value_dtype(input.dtype());
+  kernel_for(cpu_kernels().norm.affine, op, input.dtype());
+  if (input.numel() == 0) {
+    Tensor statistics = training ? full(each, 0, value) : empty(none, value);
+    return {empty_like(input), statistics, training ? full(each, 0, value) : statistics};
+  }
+  Values mean, var, invstd(static_cast<size_t>(n));
+  if (training) {
+    c.statistics(mean, var);
+    move_running(running_mean, mean, momentum);
+    const double m = static_cast<double>(c.per_channel());
+    Values unbiased = var;
+    for (auto& v : unbiased) v *= m / (m - 1);
+    move_running(running_var, unbiased, momentum);
+  } else {
+    mean = values_of(running_mean, n, 0);
+    var = values_of(running_var, n, 1);
+  }
+  Values scale = values_of(weight, n, 1), shift = values_of(bias, n, 0);
+  for (size_t i = 0; i < invstd.size(); ++i) {
+    invstd[i] = inverse_std(var[i], eps);
+    scale[i] *= invstd[i];
+    shift[i] -= mean[i] * scale[i];
+  }
+  Tensor y = apply_affine(c, scale, shift, false, op);
+  if (!training) return {y, empty(none, value), empty(none, value)};
+  return {y, to_tensor(mean, value), to_tensor(invstd, value)};
+}
+
+Tensor3 batch_norm_backward(const Tensor& grad, const Tensor& input, const OptionalTensor& weight, const OptionalTensor& running_mean,
+                            const OptionalTensor& running_var, const OptionalTensor& save_mean, const OptionalTensor& save_invstd, bool training,
+                            double eps) {
+  const char* op = "batch_norm_backward";
+  check(grad.sizes() == input.sizes(), op, ": expected grad and input of one shape, got ", grad, " and ", input);
+  const Channels c(input, op);
+  const int64_t n = c.channels;
+  const DType parameters = weight && *weight ? weight->dtype() : input.dtype();
+  if (input.numel() == 0) {
+    const int64_t each[] = {n};
+    return {empty_like(input), full(each, 0, parameters), full(each, 0, parameters)};
+  }
+  Values mean, invstd;
+  if (!training) {
+    mean = values_of(running_mean, n, 0);
+    invstd = values_of(running_var, n, 1);
+    for (auto& v : invstd) v = inverse_std(v, eps);
+  } else if (given(save_mean) && given(save_invstd)) {
+    mean = values_of(save_mean, n, 0);
+    invstd = values_of(save_invstd, n, 1);
+  } else {
+    c.statistics(mean, invstd);
+    for (auto& v : invstd) v = inverse_std(v, eps);
+  }
+  Tensor g = c.match(grad);
+  Values sum, sum_x, scale = values_of(weight, n, 1), slope(mean.size(), 0), shift(mean.size(), 0);
+  gradient_sums(c, g, mean, false, sum, sum_x, op);
+  const double count = static_cast<double>(c.per_channel());
+  for (size_t i = 0; i < mean.size(); ++i) {
+    scale[i] *= invstd[i];
+    if (training) {
+      slope[i] = -scale[i] * invstd[i] * invstd[i] * sum_x[i] / count;
+      shift[i] = -scale[i] * sum[i] / count;
+    }
+    sum_x[i] *= invstd[i];
+  }
+  return {apply_backward(c, g, mean, scale, slope, shift, false, op), to_tensor(sum_x, parameters), to_tensor(sum, parameters)};
+}
+
+Tensor3 native_group_norm(const Tensor& input, const OptionalTensor& weight, const OptionalTensor& bias, int64_t N, int64_t C, int64_t HxW,
+                          int64_t group, double eps) {
+  const char* op = "group_norm";
+  check(input.numel() == N * C * HxW, op, ": expected input of ", N, " x ", C, " x ", HxW, " elements, got ", input);
+  check_channels(weight, C, "weight", op);
+  check_channels(bias, C, "bias", op);
+  kernel_for(cpu_kernels().norm.affine, op, input.dtype());
+  Tensor source = input;
+  if (input.dim() < 2 || input.sizes()[0] != N || input.sizes()[1] != C) source = reshape(input, Dims{N, C, HxW});
+  const Groups gr(source, group, eps, op);
+  const Values w = values_of(weight, C, 1), b = values_of(bias, C, 0);
+  Values scale(static_cast<size_t>(gr.lines())), shift(scale.size());
+  for (int64_t l = 0; l < gr.lines(); ++l) {
+    const size_t at = static_cast<size_t>(l), k = gr.group_of(l), channel = gr.channel_of(l);
+    scale[at] = w[channel] * gr.rstd[k];
+    shift[at] = b[channel] - gr.mean[k] * scale[at];
+  }
+  Tensor y = input.numel() ? apply_affine(gr.c, scale, shift, true, op) : empty(source.sizes(), input.dtype(), input.device());
+  auto statistics = [&](const Values& v) { return view(to_tensor(v, input.dtype()), Dims{N, group}); };
+  return {view(y, input.sizes()), statistics(gr.mean), statistics(gr.rstd)};
+}
+
+Tensor group_norm(const Tensor& input, int64_t num_groups, const OptionalTensor& weight, const OptionalTensor& bias, double eps) {
+  check(input.dim() >= 2, "Expected at least 2 dimensions for input tensor but received ", input.dim());
+  const int64_t N = input.sizes()[0], C = input.sizes()[1];
+  int64_t inner = 1;
+  for (int64_t d = 2; d < input.dim(); ++d) inner *= input.sizes()[d];
+  return std::get<0>(native_group_norm(input, weight, bias, N, C, inner, num_groups, eps));
+}
+
+Tensor3 group_norm_backward(const Tensor& grad, const Tensor& input, const OptionalTensor& weight, int64_t group, double eps) {
+  const char* op = "group_norm_backward";
+  check(grad.sizes() == input.sizes(), op, ": expected grad and input of one shape, got ", grad, " and ", input);
+  const Groups gr(input, group, eps, op);
+  const DType parameters = weight && *weight ? weight->dtype() : input.dtype();
+  const int64_t each[] = {gr.c.channels};
+  if (input.numel() == 0) return {empty_like(input), full(each, 0, parameters), full(each, 0, parameters)};
+  Tensor g = gr.c.match(grad);
+  const Values w = values_of(weight, gr.c.channels, 1);
+  Values mean(static_cast<size_t>(gr.lines())), sum, sum_x;
+  for (size_t l = 0; l < mean.size(); ++l) mean[l] = gr.mean[gr.group_of(static_cast<int64_t>(l))];
+  gradient_sums(gr.c, g, mean, true, sum, sum_x, op);
+
+  Values weighted(gr.mean.size(), 0), weighted_x(gr.mean.size(), 0), dw(w.size(), 0), db(w.size(), 0);
+  for (size_t l = 0; l < mean.size(); ++l) {
+    const size_t k = gr.group_of(static_cast<int64_t>(l)), channel = gr.channel_of(static_cast<int64_t>(l));
+    weighted[k] += w[channel] * sum[l];
+    weighted_x[k] += w[channel] * sum_x[l];
+    dw[channel] += sum_x[l] * gr.rstd[k];
+    db[channel] += sum[l];
+  }
+  const double count = static_cast<double>(gr.per_group * gr.c.inner);
+  Values scale(mean.size()), slope(mean.size()), shift(mean.size());
+  for (size_t l = 0; l < mean.size(); ++l) {
+    const size_t k = gr.group_of(static_cast<int64_t>(l));
+    const double r = gr.rstd[k];
+    scale[l] = w[gr.channel_of(static_cast<int64_t>(l))] * r;
+    slope[l] = -weighted_x[k] * r * r * r / count;
+    shift[l] = -weighted[k] * r / count;
+  }
+  Tensor dx = apply_backward(gr.c, g, mean, scale, slope, shift, true, op);
+  return {dx, to_tensor(dw, parameters), to_tensor(db, parameters)};
+}
+
+}  // namespace ctorch::ops
