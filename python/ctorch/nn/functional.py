@@ -372,16 +372,9 @@ def embedding(
             raise AssertionError("Padding_idx must be within num_embeddings")
         padding_idx %= weight.size(0)
     if max_norm is not None:
-        _limit_rows(weight, input, max_norm, norm_type)
+        with ctorch.no_grad():
+            _C.embedding_renorm_(weight, input, max_norm, norm_type)
     return _C.embedding(weight, input, padding_idx, scale_grad_by_freq, sparse)
-
-
-def _limit_rows(weight: Tensor, index: Tensor, max_norm: float, norm_type: float) -> None:
-    with ctorch.no_grad():
-        used = ctorch.unique(index)
-        rows = weight.index_select(0, used)
-        norms = rows.norm(norm_type, 1, keepdim=True)
-        weight[used] = ctorch.where(norms > max_norm, rows * (max_norm / (norms + 1e-7)), rows)
 
 
 def _check_probability(p: float) -> None:
@@ -601,35 +594,15 @@ def group_norm(
     """
     if input.dim() < 2:
         raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {input.dim()}")
-    batch, channels = input.shape[:2]
-    if channels % num_groups != 0:
-        raise RuntimeError(
-            "Expected number of channels in input to be divisible by num_groups, "
-            f"but got input of shape {list(input.shape)} and num_groups={num_groups}"
-        )
-    _check_batch([batch * channels // num_groups, num_groups, *input.shape[2:]])
-    grouped = input.reshape(batch, num_groups, -1)
-    result = _C.layer_norm(grouped, [grouped.size(-1)], None, None, eps).reshape(input.shape)
-    per_channel = [1, channels] + [1] * (input.dim() - 2)
-    if weight is not None:
-        result = result * weight.reshape(per_channel)
-    return result if bias is None else result + bias.reshape(per_channel)
+    _check_batch([input.size(0) * input.size(1) // num_groups, num_groups, *input.shape[2:]])
+    return _C.group_norm(input, num_groups, weight, bias, eps)
 
 
 def rms_norm(
     input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
     """Divide the last dimensions (of ``normalized_shape``) by their root mean square, then scale them."""
-    if list(input.shape[input.dim() - len(normalized_shape) :]) != list(normalized_shape):
-        raise RuntimeError(
-            f"Given normalized_shape={list(normalized_shape)}, expected input with shape "
-            f"[*, {', '.join(map(str, normalized_shape))}], but got input of size{list(input.shape)}"
-        )
-    if eps is None:
-        eps = ctorch.finfo(input.dtype).eps
-    dims = list(range(-len(normalized_shape), 0))
-    result = input * ctorch.rsqrt((input * input).mean(dims, keepdim=True) + eps)
-    return result if weight is None else result * weight
+    return _C.rms_norm(input, normalized_shape, weight, eps)
 
 
 def normalize(
@@ -673,36 +646,17 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
             "Padding length should be less than or equal to two times the input dimension but got padding length "
             f"{len(pad)} and input of dimension {input.dim()}"
         )
-    pairs = [(input.dim() - 1 - i, pad[2 * i], pad[2 * i + 1]) for i in range(len(pad) // 2)]
     if mode == "constant":
-        return _pad_constant(input, pairs, 0 if value is None else value)
+        return _C.constant_pad_nd(input, pad, 0 if value is None else value)
     if value is not None and value != 0:
         raise ValueError(f'Padding mode "{mode}" doesn\'t take in value argument')
     if mode not in ("reflect", "replicate", "circular"):
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
-    for dim, before, after in pairs:
+    for i in range(len(pad) // 2):
+        dim, before, after = input.dim() - 1 - i, pad[2 * i], pad[2 * i + 1]
         if before or after:
             input = input.index_select(dim, _pad_index(input.size(dim), before, after, mode))
     return input
-
-
-def _pad_constant(input: Tensor, pairs: list[tuple[int, int, int]], value: float) -> Tensor:
-    shape = list(input.shape)
-    source = [slice(None)] * input.dim()  # the part of the input that stays
-    place = [slice(None)] * input.dim()  # where it stands in the result
-    for dim, before, after in pairs:
-        size = shape[dim]
-        shape[dim] = size + before + after
-        if shape[dim] < 0:
-            raise RuntimeError(
-                f"The input size {size}, plus negative padding {before} and {after} resulted in a negative "
-                f"output size, which is invalid. Check dimension {dim} of your input."
-            )
-        source[dim] = slice(max(-before, 0), size - max(-after, 0))
-        place[dim] = slice(max(before, 0), shape[dim] - max(after, 0))
-    result = input.new_full(shape, value)
-    result[tuple(place)] = input[tuple(source)]
-    return result
 
 
 def _pad_index(size: int, before: int, after: int, mode: str) -> Tensor:
