@@ -5,6 +5,7 @@
 
 // One line per family; the order does not matter.
 #define CT_OP_FAMILIES(X) \
+  X(conv) \
   X(create) \
   X(index) \
   X(indexing) \
@@ -12,6 +13,7 @@
   X(loss) \
   X(matmul) \
   X(norm) \
+  X(pool) \
   X(random) \
   X(reduce) \
   X(softmax) \

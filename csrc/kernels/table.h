@@ -10,6 +10,7 @@
 #include "kernels/index.h"
 #include "kernels/loss.h"
 #include "kernels/norm.h"
+#include "kernels/pool.h"
 #include "kernels/random.h"
 #include "kernels/reduce.h"
 #include "kernels/scan.h"
@@ -26,6 +27,7 @@
   X(Index, index) \
   X(Loss, loss) \
   X(Norm, norm) \
+  X(Pool, pool) \
   X(Random, random) \
   X(Reduce, reduce) \
   X(Scan, scan) \
