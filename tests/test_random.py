@@ -11,9 +11,10 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import ctorch
 import numpy as np
 import pytest
+
+import ctorch
 
 FLOATS = ["float32", "float64", "float16", "bfloat16"]
 COMPLEXES = ["complex64", "complex128"]
