@@ -7,6 +7,7 @@
 #define CT_OP_FAMILIES(X) \
   X(conv) \
   X(create) \
+  X(elementwise) \
   X(index) \
   X(indexing) \
   X(join) \

@@ -1,54 +1,13 @@
 #include "ops/copy.h"
 
-#include <cstring>
+#include <algorithm>
+#include <limits>
+
+#include "core/parallel.h"
+#include "kernels/table.h"
+#include "ops/plan.h"
 
 namespace ctorch::ops {
-namespace {
-
-template <class To, class From>
-To convert(From v) {
-  if constexpr (std::is_same_v<To, From>) {
-    return v;
-  } else if constexpr (is_complex_v<To>) {
-    using R = typename To::value_type;
-    if constexpr (is_complex_v<From>) {
-      return To(static_cast<R>(v.real()), static_cast<R>(v.imag()));
-    } else {
-      return To(static_cast<R>(static_cast<acc_t<From>>(v)), R(0));
-    }
-  } else if constexpr (is_complex_v<From>) {
-    if constexpr (std::is_same_v<To, bool>) return v.real() != 0 || v.imag() != 0;
-    else return convert<To>(v.real());
-  } else if constexpr (std::is_same_v<To, bool>) {
-    return static_cast<acc_t<From>>(v) != acc_t<From>(0);
-  } else if constexpr (is_half_v<To>) {
-    return To(static_cast<float>(v));
-  } else if constexpr (std::is_integral_v<To> && is_float_v<From>) {
-    return static_cast<To>(static_cast<int64_t>(static_cast<acc_t<From>>(v)));
-  } else {
-    return static_cast<To>(static_cast<acc_t<From>>(v));
-  }
-}
-
-template <class To, class From>
-void copy_loop(To* to, const From* from, const Dims& sizes, const Dims& ts, const Dims& fs) {
-  int64_t nd = sizes.size(), inner = nd ? sizes.back() : 1, a = nd ? ts.back() : 0, b = nd ? fs.back() : 0, outer = 1;
-  for (int64_t i = 0; i + 1 < nd; ++i) outer *= sizes[i];
-  Dims index(nd);
-  for (int64_t o = 0; o < outer; ++o) {
-    for (int64_t i = 0; i < inner; ++i) to[i * a] = convert<To>(from[i * b]);
-    for (int64_t d = nd - 2; d >= 0; --d) {
-      to += ts[d];
-      from += fs[d];
-      if (++index[d] < sizes[d]) break;
-      to -= sizes[d] * ts[d];
-      from -= sizes[d] * fs[d];
-      index[d] = 0;
-    }
-  }
-}
-
-}  // namespace
 
 Tensor copy_(const Tensor& self, const Tensor& src) {
   if (self.is_same(src)) return self;
@@ -60,16 +19,46 @@ Tensor copy_(const Tensor& self, const Tensor& src) {
     copy_(apart, src);
     return copy_(self, apart);
   }
-  visit_dtype<AllTypes>(self.dtype(), "copy_", [&]<class To>() {
-    visit_dtype<AllTypes>(src.dtype(), "copy_", [&]<class From>() {
-      copy_loop(self.data<To>(), src.data<From>(), self.sizes(), self.strides(), strides);
-    });
-  });
+  check(has_no_overlap(self.sizes(), self.strides()),
+        "unsupported operation: more than one element of the written-to tensor refers to a single memory location. Please clone() the "
+        "tensor before performing the operation.");
+  copy_elements(self, src, strides);
   return self;
 }
 
+void check_fill_value(const Scalar& value, DType dtype) {
+  check(is_complex(dtype) || !value.is_complex() || value.to_complex().imag() == 0, "value cannot be converted to type ", dtype,
+        " without overflow");
+  if (!is_integral(dtype)) return;
+  visit_dtype<Integers>(dtype, "fill", [&]<class T>() {
+    double v = value.to_double();
+    // 2^63 and 2^64 are doubles; the largest integers below them are not.
+    double low = static_cast<double>(std::numeric_limits<T>::lowest()), high = static_cast<double>(std::numeric_limits<T>::max());
+    bool fits = sizeof(T) == 8 && value.is_integer() ? (std::is_signed_v<T> || value.to_double() >= 0) : v >= low && v <= high;
+    // Small negative numbers wrap in unsigned dtypes, as in C.
+    if (!std::is_signed_v<T> && v < 0) fits = -v <= high;
+    check(fits, "value cannot be converted to type ", dtype, " without overflow");
+  });
+}
+
 Tensor fill_(const Tensor& self, const Scalar& value) {
-  return copy_(self, scalar_tensor(value, self.dtype(), self.device()));
+  check_fill_value(value, self.dtype());
+  if (self.numel() == 0) return self;
+  alignas(16) char element[16];
+  store_scalar(element, self.dtype(), value);
+  if (!self.is_contiguous() && !is_dense(self.sizes(), self.strides())) {
+    Tensor one = scalar_tensor(value, self.dtype(), self.device());
+    copy_elements(self, one, Dims(self.dim()));
+    return self;
+  }
+  int64_t item = self.item_size();
+  auto fill = cpu_kernels().copy.fill[__builtin_ctzll(static_cast<unsigned long long>(item))];
+  // What a second thread is worth waking for.
+  constexpr int64_t kGrainBytes = 1 << 19;
+  auto body = [&](int64_t begin, int64_t end) { fill(self.data() + begin * item, element, end - begin); };
+  if (self.numel() * item <= kGrainBytes) body(0, self.numel());
+  else parallel_for(0, self.numel(), kGrainBytes / item, body);
+  return self;
 }
 
 Tensor zero_(const Tensor& self) { return fill_(self, Scalar(0)); }

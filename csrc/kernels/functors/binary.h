@@ -477,9 +477,11 @@ struct Isclose : Binary {  // |a - b| <= atol + |rtol b|, in the dtype of the in
   }
 };
 
-using PlainBinary = TypeList<Mul, Fmod, Remainder, Maximum, Minimum, Fmax, Fmin, Atan2, Hypot, Copysign, Nextafter, Logaddexp, Logaddexp2,
-                             Xlogy, Heaviside, Gcd, Lcm, BitwiseAnd, BitwiseOr, BitwiseXor, LeftShift, RightShift, Eq, Ne, Lt, Le, Gt, Ge,
-                             LogicalAnd, LogicalOr, LogicalXor>;
-using OtherBinary = TypeList<Add, AddScaled, Sub, Div, DivTrunc, DivFloor, Pow, Isclose>;
+// Operations that are no more than their functor, on two tensors; and those that take numbers too.
+using PlainBinary = TypeList<Maximum, Minimum, Fmax, Fmin, Atan2, Hypot, Nextafter, Logaddexp, Logaddexp2, Gcd, Lcm, LogicalAnd, LogicalOr,
+                             LogicalXor>;
+using NumberBinary = TypeList<Copysign, Eq, Ne, Lt, Le, Gt, Ge>;
+using OtherBinary = TypeList<Add, AddScaled, Sub, Mul, Div, DivTrunc, DivFloor, Fmod, Remainder, Pow, Xlogy, Heaviside, BitwiseAnd, BitwiseOr,
+                             BitwiseXor, LeftShift, RightShift, Isclose>;
 
 }  // namespace ctorch::functors

@@ -21,7 +21,7 @@ struct JoinAll<A, B, Rest...> {
 };
 
 using UnaryFunctors = JoinAll<PlainUnary, RoundingUnary, QuestionUnary, OtherUnary>::type;
-using ArithmeticFunctors = JoinAll<PlainBinary, OtherBinary, OtherTernary>::type;
+using ArithmeticFunctors = JoinAll<PlainBinary, NumberBinary, OtherBinary, OtherTernary>::type;
 using ActivationFunctors = JoinAll<PlainActivations, PlainBackwards, OtherActivations>::type;
 using AllFunctors = JoinAll<UnaryFunctors, ArithmeticFunctors, ActivationFunctors>::type;
 static_assert(AllFunctors::size <= kMaxFunctors);

@@ -356,12 +356,12 @@ struct NanToNum : Unary {
 };
 
 // Operations that are no more than their functor: the C++ functions, tables and bindings come from these lists.
-using PlainUnary = TypeList<Abs, Neg, Sign, Sgn, Frac, BitwiseNot, Angle, Reciprocal, Sqrt, Rsqrt, Exp, Exp2, Expm1, Log, Log2, Log10, Log1p, Asin,
+using PlainUnary = TypeList<Abs, Sign, Sgn, Frac, BitwiseNot, Angle, Reciprocal, Sqrt, Rsqrt, Exp, Exp2, Expm1, Log, Log2, Log10, Log1p, Asin,
                             Acos, Atan, Sinh, Cosh, Tanh, Asinh, Acosh, Atanh, Sigmoid, Erf, Erfc, Sin, Cos, Tan, Lgamma, Digamma,
                             Erfinv, Deg2rad, Rad2deg, LogicalNot>;
 // Those that leave integers as they are, and those that answer the same for all integers.
 using RoundingUnary = TypeList<Floor, Ceil, Round, Trunc>;
 using QuestionUnary = TypeList<Isnan, Isinf, Isfinite, Isposinf, Isneginf, Signbit>;
-using OtherUnary = TypeList<RoundScaled, ConjPhysical, Logit, NanToNum>;
+using OtherUnary = TypeList<Neg, RoundScaled, ConjPhysical, Logit, NanToNum>;
 
 }  // namespace ctorch::functors
