@@ -10,6 +10,9 @@ using ops::OptionalDims;
 using ops::OptionalDType;
 using Correction = std::optional<Scalar>;
 
+Tensor sum_all(const Tensor& input, OptionalDType dtype, Out out) { return ops::sum(input, std::nullopt, false, dtype, out); }
+Tensor mean_all(const Tensor& input, OptionalDType dtype, Out out) { return ops::mean(input, std::nullopt, false, dtype, out); }
+
 // The older forms of var and std, in which a bool stands for a correction of 1 or 0.
 Correction correction_of(bool unbiased) { return Scalar(unbiased ? 1 : 0); }
 Tensor var_unbiased(const Tensor& input, bool unbiased) { return ops::var(input, std::nullopt, correction_of(unbiased), false); }
@@ -49,10 +52,12 @@ Tensor min_other(const Tensor& input, const Tensor& other, Out out) { return ops
 }  // namespace
 
 void init_ops_reduce() {
-  def_op<&ops::sum>("sum(Tensor input, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None, Out out=None) -> Tensor",
-                    "Sum of the elements, or of those along dim. Integers are summed as int64.");
-  def_op<&ops::mean>("mean(Tensor input, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None, Out out=None) -> Tensor",
-                     "Mean of the elements, or of those along dim. RuntimeError for integers, unless a floating dtype is given.");
+  def_op<&sum_all>("sum(Tensor input, *, dtype? dtype=None, Out out=None) -> Tensor",
+                   "Sum of the elements, or of those along dim. Integers are summed as int64.");
+  def_op<&ops::sum>("sum.dim(Tensor input, int[]? dim, bool keepdim=False, *, dtype? dtype=None, Out out=None) -> Tensor", "");
+  def_op<&mean_all>("mean(Tensor input, *, dtype? dtype=None, Out out=None) -> Tensor",
+                    "Mean of the elements, or of those along dim. RuntimeError for integers, unless a floating dtype is given.");
+  def_op<&ops::mean>("mean.dim(Tensor input, int[]? dim, bool keepdim=False, *, dtype? dtype=None, Out out=None) -> Tensor", "");
   def_op<&ops::nansum>("nansum(Tensor input, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None, Out out=None) -> Tensor",
                        "Sum of the elements that are not NaN.");
   def_op<&ops::prod>("prod(Tensor input, *, dtype? dtype=None, Out out=None) -> Tensor",
