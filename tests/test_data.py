@@ -79,7 +79,9 @@ def test_without_replacement_weights_are_drawn_as_pytorch_draws_them():
 
 @pytest.mark.parametrize("lengths", [[3, 7], [0.25, 0.25, 0.5], [10], [0.34, 0.33, 0.33]])
 def test_random_split(lengths):
-    ours, theirs = both(lambda lib: [part.indices for part in lib.utils.data.random_split(range(10), lengths)])
+    ours, theirs = both(
+        lambda lib: [part.indices for part in lib.utils.data.random_split(range(10), lengths)]
+    )
     assert ours == theirs
 
 

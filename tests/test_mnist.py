@@ -68,7 +68,7 @@ def training_data():
 
 
 def run_with(library):
-    """Starting weights, the labels of an epoch's batches, a dropout mask, and the losses of the first steps."""
+    """Starting weights, the labels of an epoch's batches, a dropout mask, the losses of the first steps."""
     script = load_script(library)
     torch = script.torch
     images, labels = training_data()
@@ -119,7 +119,12 @@ def test_the_job_runs_and_is_resumed(tmp_path, capsys):
     write_files(data)
     common = ["--data", str(data), "--batch-size", "32"]
     assert script.main([*common, "--out", str(out), "--epochs", "2"]) == 0
-    assert sorted(p.name for p in out.iterdir()) == ["checkpoint.pt", "confusion.png", "loss.png", "predictions.png"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "checkpoint.pt",
+        "confusion.png",
+        "loss.png",
+        "predictions.png",
+    ]
     assert all(p.read_bytes().startswith(b"\x89PNG") for p in out.glob("*.png"))
     assert script.main([*common, "--out", str(out), "--epochs", "3", "--resume"]) == 0
     assert "test accuracy" in capsys.readouterr().out
@@ -180,7 +185,16 @@ def damage(folder, how):
 
 @pytest.mark.parametrize(
     "how",
-    ["missing", "cut off", "cut off compressed", "another kind", "empty", "no digits", "other number", "other size"],
+    [
+        "missing",
+        "cut off",
+        "cut off compressed",
+        "another kind",
+        "empty",
+        "no digits",
+        "other number",
+        "other size",
+    ],
 )
 def test_missing_or_damaged_data_is_a_message(tmp_path, capsys, how):
     pytest.importorskip("tqdm", reason="shows the progress of the job")

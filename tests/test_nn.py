@@ -37,8 +37,10 @@ def assert_close(a, b, rtol=1e-5, atol=1e-6):
 
 
 def forward_backward(lib, function, inputs):
-    """The result of a function of tensors, and the gradients of its inputs for a fixed gradient of the result."""
-    tensors = [lib.tensor(x, requires_grad=x.dtype.kind == "f") if isinstance(x, np.ndarray) else x for x in inputs]
+    """The result of a function, and the gradients of its inputs for a fixed gradient of the result."""
+    tensors = [
+        lib.tensor(x, requires_grad=x.dtype.kind == "f") if isinstance(x, np.ndarray) else x for x in inputs
+    ]
     lib.manual_seed(0)
     result = function(*tensors)
     first = result[0] if isinstance(result, tuple) else result
@@ -60,7 +62,7 @@ def compare(make, inputs, rtol=1e-5, atol=2e-6):
             assert_close(a, b, rtol, atol)
 
 
-# Module ---------------------------------------------------------------------------------------------------------
+# Module -----------------------------------------------------------------------------------------------------
 
 
 def make_net(lib, seed=0):
@@ -129,7 +131,7 @@ def test_attributes():
     del net.x, net.b, net.m
     assert not hasattr(net, "x") and not hasattr(net, "b") and not hasattr(net, "m")
     with pytest.raises(AttributeError, match="'Module' object has no attribute 'x'"):
-        net.x
+        getattr(net, "x")  # noqa: B009
 
 
 ATTRIBUTE_ERRORS = {
@@ -311,7 +313,7 @@ def test_extra_state():
     assert list(a.state_dict()) == list(make(torch).state_dict()) == ["0._extra_state"]
     b.load_state_dict(a.state_dict())
     assert b[0].value == 5
-    with pytest.raises(RuntimeError, match="Missing key.*_extra_state"):
+    with pytest.raises(RuntimeError, match=r"Missing key.*_extra_state"):
         b.load_state_dict({})
 
 
@@ -431,7 +433,7 @@ def test_parameters():
         ctorch.nn.Parameter(ctorch.ones(2, dtype=ctorch.int64))
 
 
-# Containers -----------------------------------------------------------------------------------------------------
+# Containers -------------------------------------------------------------------------------------------------
 
 
 def sequential_story(nn):
@@ -538,7 +540,7 @@ def test_container_errors_are_those_of_pytorch(name):
     assert str(ours.value).replace("ctorch.nn", "torch.nn") == str(theirs.value)
 
 
-# Layers ---------------------------------------------------------------------------------------------------------
+# Layers -----------------------------------------------------------------------------------------------------
 
 IMAGE = (2, 4, 9, 8)
 SIGNAL = (2, 4, 9)
@@ -649,7 +651,19 @@ def test_layer(name):
     assert repr(pickle.loads(pickle.dumps(ours))) == repr(theirs)
 
 
-INPLACE = "CELU ELU Hardsigmoid Hardswish Hardtanh LeakyReLU Mish ReLU ReLU6 SELU SiLU".split()
+INPLACE = [
+    "CELU",
+    "ELU",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
+    "LeakyReLU",
+    "Mish",
+    "ReLU",
+    "ReLU6",
+    "SELU",
+    "SiLU",
+]
 
 
 @pytest.mark.parametrize("name", INPLACE)
@@ -679,7 +693,13 @@ def test_bilinear():
 
 def test_embedding():
     index = np.array([[0, 2, 2], [4, 1, 0]])
-    for options in ({}, {"padding_idx": 2}, {"padding_idx": -1}, {"max_norm": 1.0}, {"scale_grad_by_freq": True}):
+    for options in (
+        {},
+        {"padding_idx": 2},
+        {"padding_idx": -1},
+        {"max_norm": 1.0},
+        {"scale_grad_by_freq": True},
+    ):
         nets, results = [], []
         for lib in LIBRARIES:
             lib.manual_seed(0)
@@ -775,7 +795,7 @@ def test_wrong_shapes_are_errors_of_the_same_class(name):
         WRONG_SHAPES[name](ctorch)
 
 
-# Functionals and losses -----------------------------------------------------------------------------------------
+# Functionals and losses -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -815,7 +835,10 @@ def test_gumbel_softmax_draws_the_same():
 
 def test_one_hot():
     x = ctorch.tensor([[0, 2], [1, 0]])
-    assert ctorch.nn.functional.one_hot(x).tolist() == torch.nn.functional.one_hot(torch.tensor(x.tolist())).tolist()
+    assert (
+        ctorch.nn.functional.one_hot(x).tolist()
+        == torch.nn.functional.one_hot(torch.tensor(x.tolist())).tolist()
+    )
 
 
 PROBABILITIES = (np.random.default_rng(5).random((6, 4)) * 0.8 + 0.1).astype("float32")
@@ -900,7 +923,9 @@ LOSS_MODULES = {
 @pytest.mark.parametrize("name", LOSS_MODULES)
 def test_loss_module(name):
     def make(lib):
-        options = {k: lib.tensor(v) if isinstance(v, np.ndarray) else v for k, v in LOSS_MODULES[name].items()}
+        options = {
+            k: lib.tensor(v) if isinstance(v, np.ndarray) else v for k, v in LOSS_MODULES[name].items()
+        }
         return getattr(lib.nn, name)(**options)
 
     assert repr(make(ctorch)) == repr(make(torch))
@@ -917,7 +942,7 @@ def test_old_reduction_arguments():
         assert ctorch.nn.MSELoss(reduce=False).reduction == "none"
 
 
-# Initial values and utilities -----------------------------------------------------------------------------------
+# Initial values and utilities -------------------------------------------------------------------------------
 
 INITS = {
     "uniform_": ((5, 7), {"a": -1.0, "b": 2.0}),
@@ -998,7 +1023,7 @@ def test_parameters_as_a_vector():
     assert tuple(vector.shape) == (9,)
     ctorch.nn.utils.vector_to_parameters(ctorch.arange(9.0), net.parameters())
     assert net.bias.tolist() == [6, 7, 8] and net.weight.tolist()[0] == [0, 1]
-    with pytest.raises(TypeError, match="expected torch.Tensor"):
+    with pytest.raises(TypeError, match=r"expected torch\.Tensor"):
         ctorch.nn.utils.vector_to_parameters([1.0], net.parameters())
 
 

@@ -68,7 +68,9 @@ def test_trajectory_agrees(name, options, dtype):
         set_grads(ours, theirs, step)
         a.step()
         b.step()
-    assert_same(ours, theirs, rtol=1e-5 if dtype == "float32" else 1e-12, atol=1e-6 if dtype == "float32" else 1e-13)
+    assert_same(
+        ours, theirs, rtol=1e-5 if dtype == "float32" else 1e-12, atol=1e-6 if dtype == "float32" else 1e-13
+    )
 
 
 @pytest.mark.parametrize("name, options", CASES)
@@ -89,9 +91,7 @@ def test_half_types(name, options, dtype):
         q.grad = torch.tensor(g).to(q.dtype)
         a.step()
         b.step()
-    np.testing.assert_allclose(
-        p.detach().float().numpy(), q.detach().float().numpy(), rtol=0.05, atol=0.05
-    )
+    np.testing.assert_allclose(p.detach().float().numpy(), q.detach().float().numpy(), rtol=0.05, atol=0.05)
 
 
 def test_parameters_that_are_not_contiguous():
@@ -234,7 +234,7 @@ def test_a_step_raises_the_version_of_its_parameters():
     loss = (p * p).sum()
     p.grad = ctorch.ones(2)
     optimizer.step()
-    with pytest.raises(RuntimeError, match="modified by an inplace operation|in-?place"):
+    with pytest.raises(RuntimeError, match=r"modified by an inplace operation|in-?place"):
         loss.backward()
 
 

@@ -15,7 +15,9 @@ TYPES = {"uint8": 8, "int8": 9, "int16": 11, "int32": 12, "float32": 13, "float6
 
 
 def idx_bytes(array):
-    head = struct.pack(">HBB", 0, TYPES[str(array.dtype)], array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
+    head = struct.pack(">HBB", 0, TYPES[str(array.dtype)], array.ndim) + struct.pack(
+        f">{array.ndim}I", *array.shape
+    )
     return head + array.astype(array.dtype.newbyteorder(">")).tobytes()
 
 
@@ -61,7 +63,9 @@ def test_a_damaged_file(tmp_path, name):
         datasets.read_idx(tmp_path / "x")
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(GOOD)[:-9], gzip.compress(GOOD)[:12] + b"\xff" * 20])
+@pytest.mark.parametrize(
+    "content", [b"", b"no gzip", gzip.compress(GOOD)[:-9], gzip.compress(GOOD)[:12] + b"\xff" * 20]
+)
 def test_damaged_compression(tmp_path, content):
     (tmp_path / "x.gz").write_bytes(content)
     with pytest.raises(ValueError, match="read_idx"):

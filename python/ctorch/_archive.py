@@ -139,7 +139,9 @@ class ArchiveReader:
             names = self._zip.namelist()
         except self._bad as error:
             raise self._damaged(error) from error
-        roots = [name[: -len("data.pkl")] for name in names if name.count("/") == 1 and name.endswith("/data.pkl")]
+        roots = [
+            name[: -len("data.pkl")] for name in names if name.count("/") == 1 and name.endswith("/data.pkl")
+        ]
         if len(roots) != 1:
             raise RuntimeError(f"load: {what} is a zip archive, but not a checkpoint: it has no data.pkl")
         self._root = roots[0]
@@ -164,7 +166,9 @@ class ArchiveReader:
                 f"load: {self._what}: expected record {name} to have {size} bytes, got {info.file_size}"
             )
         if info.compress_type != 0:
-            raise RuntimeError(f"load: {self._what}: record {name} is compressed, which a checkpoint's is not")
+            raise RuntimeError(
+                f"load: {self._what}: record {name} is compressed, which a checkpoint's is not"
+            )
         try:
             return self._zip.read(info)
         except self._bad as error:

@@ -1,14 +1,16 @@
 """A subset of the pickle format that holds data only: reading it runs no code.
 
-The writer emits protocol 2 opcodes as PyTorch's own files have them. The reader is a small interpreter of its own, as
-the standard library's may call whatever a file names: here a name means something only if the caller's table has it.
+The writer emits protocol 2 opcodes as PyTorch's own files have them. The reader is a small interpreter of its
+own, as the standard library's may call whatever a file names: here a name means something only if the
+caller's table has it.
 """
 
 from __future__ import annotations
 
 import struct
 from collections import Counter, OrderedDict
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 _MAX_KEY_DEPTH = 20  # of tuples in a dictionary's key: hashing is recursive, in C, without a check of its own
 
@@ -62,8 +64,8 @@ def dumps(value: Any, convert: Callable[[Any], Any]) -> bytes:
     """Write ``value``.
 
     Args:
-        convert: called with what is no plain data; returns a Global or a Call for it, or None. A PersistentId may
-            stand among the call's arguments.
+        convert: called with what is no plain data; returns a Global or a Call for it, or None. A PersistentId
+            may stand among the call's arguments.
     Raises: pickle.PicklingError for what cannot be written.
     """
     writer = _Writer(convert)
@@ -157,7 +159,8 @@ class _Writer:
         else:
             hint = "; convert it with item() or tolist()" if kind.__module__ == "numpy" else ""
             raise _pickling_error(
-                f"expected tensors, numbers, text, and containers of them, got {kind.__module__}.{kind.__qualname__}{hint}"
+                "expected tensors, numbers, text, and containers of them, got "
+                f"{kind.__module__}.{kind.__qualname__}{hint}"
             )
 
     def write_int(self, value: int) -> None:
@@ -237,7 +240,16 @@ def loads(
         return reader.run()
     except pickle.UnpicklingError:
         raise
-    except (IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError, EOFError, struct.error) as error:
+    except (
+        IndexError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        EOFError,
+        struct.error,
+    ) as error:
         what = f"{type(error).__name__}: {error}"
         raise RuntimeError(f"load: the pickled part is damaged at byte {reader.at} ({what})") from error
 
@@ -313,7 +325,9 @@ class _Reader:
             if action is None:
                 import pickle
 
-                raise pickle.UnpicklingError(f"load: opcode {opcode!r} at byte {self.at - 1} is not one of plain data")
+                raise pickle.UnpicklingError(
+                    f"load: opcode {opcode!r} at byte {self.at - 1} is not one of plain data"
+                )
             action(self)
 
     def take(self, count: int) -> bytes:

@@ -1,7 +1,8 @@
 """save and load: files that PyTorch reads and writes too.
 
-A file is a zip archive: ``data.pkl`` holds the object, a pickle in which a tensor stands as (storage, offset, shape,
-strides), and ``data/<n>`` the bytes of each storage. Loading reads data only: no file can make it run code.
+A file is a zip archive: ``data.pkl`` holds the object, a pickle in which a tensor stands as (storage, offset,
+shape, strides), and ``data/<n>`` the bytes of each storage. Loading reads data only: no file can make it run
+code.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import os
 import sys
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Callable, Iterator
+from typing import Any
 
 import ctorch
 
@@ -39,7 +41,9 @@ _STORAGES = {
 _STORAGE_OF_DTYPE = {dtype: name for name, dtype in _STORAGES.items()}
 _DTYPES = (*_STORAGE_OF_DTYPE, "uint16", "uint32", "uint64")
 
-_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number that starts PyTorch's files before 1.6
+_LEGACY_MAGIC = (
+    b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number that starts PyTorch's files before 1.6
+)
 
 
 def save(
@@ -51,14 +55,15 @@ def save(
 ) -> None:
     """Write an object of tensors, numbers, text and containers of them to a file.
 
-    A file given by its path is written beside its place and then moved there, so that it is there whole or not at all.
-    Tensors that share memory share it after loading.
+    A file given by its path is written beside its place and then moved there, so that it is there whole or
+    not at all. Tensors that share memory share it after loading.
 
     Args:
         f: a path, or an object with ``write``.
         pickle_module: has no effect.
         pickle_protocol: 2.
-    Raises: pickle.PicklingError for objects of other kinds (save the ``state_dict()`` of a module or an optimizer).
+    Raises: pickle.PicklingError for objects of other kinds (save the ``state_dict()`` of a module or an
+        optimizer).
     """
     if not _use_new_zipfile_serialization:
         raise ValueError("save: files of the kind before PyTorch 1.6 are not written")
@@ -90,12 +95,12 @@ def load(
 
     Args:
         f: a path, or an object with ``read`` and ``seek``.
-        map_location: where the tensors go: a device, a dictionary from device names to such, or a function of a
-            tensor and the name of its device. Only the CPU is there.
+        map_location: where the tensors go: a device, a dictionary from device names to such, or a function of
+            a tensor and the name of its device. Only the CPU is there.
         weights_only: has no effect: nothing but data is ever loaded.
         mmap: has no effect. Nor have the other arguments.
-    Raises: RuntimeError for a file that is damaged, cut off or of another kind; pickle.UnpicklingError for one that
-        names something that is not data.
+    Raises: RuntimeError for a file that is damaged, cut off or of another kind; pickle.UnpicklingError for
+        one that names something that is not data.
     """
     if isinstance(f, (str, os.PathLike)):
         with open(f, "rb") as file:
@@ -105,7 +110,7 @@ def load(
     return _read_archive(f, "the file", map_location)
 
 
-# Saving ---------------------------------------------------------------------------------------------------------
+# Saving -----------------------------------------------------------------------------------------------------
 
 
 def _dtype_name(dtype: Any) -> str:
@@ -125,7 +130,9 @@ class _StorageWriter:
 
         if isinstance(value, Parameter):
             data = value.detach()
-            return Call(Global("torch._utils", "_rebuild_parameter"), data, value.requires_grad, OrderedDict())
+            return Call(
+                Global("torch._utils", "_rebuild_parameter"), data, value.requires_grad, OrderedDict()
+            )
         if isinstance(value, Tensor):
             return self._tensor(value)
         if isinstance(value, ctorch.Size):
@@ -213,7 +220,7 @@ def _sync_folder(folder: str) -> None:
         os.close(descriptor)
 
 
-# Loading --------------------------------------------------------------------------------------------------------
+# Loading ----------------------------------------------------------------------------------------------------
 
 
 def _read_archive(file: Any, what: str, map_location: Any) -> Any:
@@ -233,7 +240,9 @@ def _read_archive(file: Any, what: str, map_location: Any) -> Any:
     if "constants.pkl" in archive:
         raise RuntimeError(f"load: {what} is a TorchScript program, not a checkpoint")
     if "byteorder" in archive and archive.read("byteorder").decode("latin1") != sys.byteorder:
-        raise RuntimeError(f"load: {what} was written on a machine with another byte order than {sys.byteorder}")
+        raise RuntimeError(
+            f"load: {what} was written on a machine with another byte order than {sys.byteorder}"
+        )
     storages = _StorageReader(archive, map_location)
     return loads(archive.read("data.pkl"), _find_global, storages.find)
 
@@ -257,7 +266,9 @@ class _StorageReader:
 
     def find(self, id: Any) -> Any:
         """The storage of a persistent id ("storage", type, key, location, number of elements)."""
-        if not (isinstance(id, tuple) and len(id) == 5 and id[0] == "storage" and isinstance(id[1], _StorageType)):
+        if not (
+            isinstance(id, tuple) and len(id) == 5 and id[0] == "storage" and isinstance(id[1], _StorageType)
+        ):
             raise ValueError("a persistent id is not that of a storage")
         _, kind, key, location, length = id
         if type(key) is not str or type(location) is not str or type(length) is not int or length < 0:
@@ -273,7 +284,7 @@ class _StorageReader:
 
 
 def _placement(map_location: Any) -> Callable[[Any, str], Any]:
-    """A function from a storage and the name of its device in the file to the storage on the device where it goes."""
+    """A function of a storage and its device's name in the file: the storage where it is to be."""
 
     def on(storage: Any, device: Any) -> Any:
         if ctorch.device(device).type != "cpu":
@@ -301,7 +312,9 @@ def _placement(map_location: Any) -> Callable[[Any, str], Any]:
             return as_saved(storage, location) if result is None else result
 
         return chosen
-    raise TypeError(f"load: expected map_location to be a device, dict or function, got {type(map_location).__name__}")
+    raise TypeError(
+        f"load: expected map_location to be a device, dict or function, got {type(map_location).__name__}"
+    )
 
 
 def _find_global(module: str, name: str) -> Any:
@@ -322,7 +335,8 @@ def _find_global(module: str, name: str) -> Any:
     import pickle
 
     raise pickle.UnpicklingError(
-        f"load: the file names {module}.{name}, which is not allowed: only tensors, numbers, text and containers of "
+        f"load: the file names {module}.{name}, which is not allowed: only tensors, numbers, text and "
+        "containers of "
         "them are loaded"
     )
 
@@ -342,7 +356,13 @@ def _ints(values: Any) -> tuple[int, ...]:
 
 
 def _rebuild_tensor(
-    storage: Any, offset: Any, sizes: Any, strides: Any, requires_grad: Any = False, hooks: Any = None, _: Any = None
+    storage: Any,
+    offset: Any,
+    sizes: Any,
+    strides: Any,
+    requires_grad: Any = False,
+    hooks: Any = None,
+    _: Any = None,
 ) -> Any:
     sizes, strides = _ints(sizes), _ints(strides)
     if not isinstance(storage, Tensor) or type(offset) is not int or offset < 0 or len(sizes) != len(strides):

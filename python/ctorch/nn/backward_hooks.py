@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import ctorch
+
 from .._C import Tensor
 from ..autograd import Function
 
@@ -32,11 +34,13 @@ class BackwardTap:
     """Runs the backward hooks of one call of a module.
 
     Gradients of the outputs arrive first: the pre-hooks see them and may replace them. When the gradients of
-    the inputs are there, the hooks see both and may replace the latter. Without an input that needs a gradient
-    the hooks run at the outputs.
+    the inputs are there, the hooks see both and may replace the latter. Without an input that needs a
+    gradient the hooks run at the outputs.
     """
 
-    def __init__(self, module: Any, hooks: list[Callable[..., Any]], pre_hooks: list[Callable[..., Any]]) -> None:
+    def __init__(
+        self, module: Any, hooks: list[Callable[..., Any]], pre_hooks: list[Callable[..., Any]]
+    ) -> None:
         self.module = module
         self.hooks = hooks
         self.pre_hooks = pre_hooks
@@ -65,7 +69,9 @@ class BackwardTap:
         return self._tap(result, tensors, self._at_outputs)
 
     @staticmethod
-    def _tap(values: tuple[Any, ...], where: list[int], callback: Callable[[Grads], Grads]) -> tuple[Any, ...]:
+    def _tap(
+        values: tuple[Any, ...], where: list[int], callback: Callable[[Grads], Grads]
+    ) -> tuple[Any, ...]:
         tapped = _Tap.apply(callback, *(values[i] for i in where))
         result = list(values)
         for i, tensor in zip(where, tapped):
@@ -84,7 +90,8 @@ class BackwardTap:
             for hook in self.hooks:
                 if hook(self.module, (None,), self.grad_outputs) is not None:
                     raise RuntimeError(
-                        "Backward hook for Modules where no input requires gradient should always return None or None"
+                        "Backward hook for Modules where no input requires gradient should always return "
+                        "None or None"
                         " for all gradients."
                     )
         kept = tuple(self.grad_outputs[i] for i in self.outputs[1])
@@ -96,7 +103,9 @@ class BackwardTap:
         assert self.inputs is not None
         grad_inputs = _spread(grads, *self.inputs)
         if self.grad_outputs is None:
-            warnings.warn("a backward hook was reached before the gradients of the module's outputs", stacklevel=2)
+            warnings.warn(
+                "a backward hook was reached before the gradients of the module's outputs", stacklevel=2
+            )
             return grads
         for hook in self.hooks:
             new = hook(self.module, grad_inputs, self.grad_outputs)
@@ -117,5 +126,7 @@ def _spread(grads: Grads, length: int, where: list[int]) -> Grads:
 def _checked(new: Any, old: Grads, who: str, what: str) -> Grads:
     new = new if isinstance(new, tuple) else (new,)
     if len(new) != len(old):
-        raise RuntimeError(f"{who} returned an invalid number of {what}, got {len(new)}, but expected {len(old)}")
+        raise RuntimeError(
+            f"{who} returned an invalid number of {what}, got {len(new)}, but expected {len(old)}"
+        )
     return new

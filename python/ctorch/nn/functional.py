@@ -1,13 +1,14 @@
 """The operations of networks as functions: activations, layers, pools, norms, losses.
 
-What the engine offers with exactly the function's signature stands here as the engine's own function; the rest
-are checks and compositions over it.
+What the engine offers with exactly the function's signature stands here as the engine's own function; the
+rest are checks and compositions over it.
 """
 
 from __future__ import annotations
 
 import warnings
-from typing import Any, Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import ctorch
 
@@ -87,14 +88,13 @@ __all__ = [
     "threshold",
 ]
 
-Size2d = int | Sequence[int]
+Sizes = int | Sequence[int]
 
-# The engine's own functions -----------------------------------------------------------------------------------
+# The engine's own functions ---------------------------------------------------------------------------------
 
 linear = _C.linear
 conv1d = _C.conv1d
 conv2d = _C.conv2d
-avg_pool2d = _C.avg_pool2d
 gelu = _C.gelu
 softplus = _C.softplus
 sigmoid = _C.sigmoid
@@ -102,7 +102,7 @@ tanh = _C.tanh
 one_hot = _C.one_hot
 
 
-# Activations --------------------------------------------------------------------------------------------------
+# Activations ------------------------------------------------------------------------------------------------
 
 
 def _maybe_inplace(inplace: bool, function: Callable[..., Tensor], input: Tensor, *args: Any) -> Tensor:
@@ -265,9 +265,7 @@ def glu(input: Tensor, dim: int = -1) -> Tensor:
     if input.dim() == 0:
         raise RuntimeError("glu does not support scalars because halving size must be even")
     if input.size(dim) % 2 != 0:
-        raise RuntimeError(
-            f"Halving dimension must be even, but dimension {dim} is size {input.size(dim)}"
-        )
+        raise RuntimeError(f"Halving dimension must be even, but dimension {dim} is size {input.size(dim)}")
     a, b = input.chunk(2, dim)
     return a * _C.sigmoid(b)
 
@@ -321,7 +319,7 @@ def gumbel_softmax(
     return ctorch.zeros_like(logits).scatter_(dim, index, 1.0) - soft.detach() + soft
 
 
-# Layers -------------------------------------------------------------------------------------------------------
+# Layers -----------------------------------------------------------------------------------------------------
 
 
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -335,7 +333,8 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     """
     if input1.shape[:-1] != input2.shape[:-1]:
         raise RuntimeError(
-            f"bilinear: expected inputs of equal leading shape, got {tuple(input1.shape)} and {tuple(input2.shape)}"
+            f"bilinear: expected inputs of equal leading shape, got {tuple(input1.shape)} and "
+            f"{tuple(input2.shape)}"
         )
     if (input1.size(-1), input2.size(-1)) != tuple(weight.shape[1:]):
         raise RuntimeError(
@@ -421,20 +420,30 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
     return _maybe_inplace(inplace, _dropout_channels, input, p, training)
 
 
-# Pools --------------------------------------------------------------------------------------------------------
+# Pools ------------------------------------------------------------------------------------------------------
 
 
-def _one(value: Size2d | None) -> int | None:
-    """The number in the argument of a one-dimensional pool: an int or a sequence of one."""
-    return value if value is None or isinstance(value, int) else value[0]
+def max_pool1d(
+    input: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """Return the largest element in each window over the last dimension; see ``max_pool2d``."""
+    stride = kernel_size if stride is None else stride
+    pool = _C.max_pool1d_with_indices if return_indices else _C.max_pool1d
+    return pool(input, kernel_size, stride, padding, dilation, ceil_mode)
 
 
 def max_pool2d(
     input: Tensor,
-    kernel_size: Size2d,
-    stride: Size2d | None = None,
-    padding: Size2d = 0,
-    dilation: Size2d = 1,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    dilation: Sizes = 1,
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Any:
@@ -447,56 +456,48 @@ def max_pool2d(
         return_indices: return also where in the (H, W) plane each maximum stands.
     """
     stride = kernel_size if stride is None else stride
-    if return_indices:
-        return _C.max_pool2d_with_indices(input, kernel_size, stride, padding, dilation, ceil_mode)
-    return _C.max_pool2d(input, kernel_size, stride, padding, dilation, ceil_mode)
-
-
-def max_pool1d(
-    input: Tensor,
-    kernel_size: Size2d,
-    stride: Size2d | None = None,
-    padding: Size2d = 0,
-    dilation: Size2d = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
-    """Return the largest element in each window over the last dimension; see ``max_pool2d``."""
-    _check_dims("max_pool1d", input)
-    stride = kernel_size if stride is None else stride
-    result = max_pool2d(
-        input.unsqueeze(-2),
-        (1, _one(kernel_size)),
-        (1, _one(stride)),
-        (0, _one(padding)),
-        (1, _one(dilation)),
-        ceil_mode,
-        return_indices,
-    )
-    if return_indices:
-        return result[0].squeeze(-2), result[1].squeeze(-2)
-    return result.squeeze(-2)
+    pool = _C.max_pool2d_with_indices if return_indices else _C.max_pool2d
+    return pool(input, kernel_size, stride, padding, dilation, ceil_mode)
 
 
 def avg_pool1d(
     input: Tensor,
-    kernel_size: Size2d,
-    stride: Size2d | None = None,
-    padding: Size2d = 0,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Tensor:
-    """Return the mean of each window over the last dimension."""
-    _check_dims("avg_pool1d", input)
+    """Return the mean of each window over the last dimension; see ``avg_pool2d``."""
     stride = kernel_size if stride is None else stride
-    return _C.avg_pool2d(
-        input.unsqueeze(-2),
-        (1, _one(kernel_size)),
-        (1, _one(stride)),
-        (0, _one(padding)),
-        ceil_mode,
-        count_include_pad,
-    ).squeeze(-2)
+    return _C.avg_pool1d(input, kernel_size, stride, padding, ceil_mode, count_include_pad)
+
+
+def avg_pool2d(
+    input: Tensor,
+    kernel_size: Sizes,
+    stride: Sizes | None = None,
+    padding: Sizes = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Tensor:
+    """Return the mean of each window over the last two dimensions.
+
+    Args:
+        stride: distance of the windows; the kernel size if None.
+        padding: zeros added on each side, at most half the kernel.
+        ceil_mode: keep windows that reach over the end.
+        count_include_pad: the padding's zeros count as elements.
+        divisor_override: divide by this number and not by the number of elements.
+    """
+    stride = kernel_size if stride is None else stride
+    return _C.avg_pool2d(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+
+
+def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
+    """Return the means over windows chosen so that the last dimension has ``output_size``."""
+    return _C.adaptive_avg_pool1d(input, output_size)
 
 
 def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
@@ -516,18 +517,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     return _C.adaptive_avg_pool2d(input, size)
 
 
-def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
-    """Return the means over windows chosen so that the last dimension has ``output_size``."""
-    _check_dims("adaptive_avg_pool1d", input)
-    return _C.adaptive_avg_pool2d(input.unsqueeze(-2), [1, _one(output_size)]).squeeze(-2)
-
-
-def _check_dims(name: str, input: Tensor) -> None:
-    if input.dim() not in (2, 3):
-        raise RuntimeError(f"{name}: expected a 2D or 3D input, got shape {tuple(input.shape)}")
-
-
-# Norms --------------------------------------------------------------------------------------------------------
+# Norms ------------------------------------------------------------------------------------------------------
 
 
 def _check_batch(size: Sequence[int]) -> None:
@@ -575,7 +565,7 @@ def layer_norm(
     bias: Tensor | None = None,
     eps: float = 1e-5,
 ) -> Tensor:
-    """Bring the last dimensions (of ``normalized_shape``) to mean 0 and variance 1, then scale and shift them."""
+    """Bring the last dims (of ``normalized_shape``) to mean 0 and variance 1, then scale and shift them."""
     return _C.layer_norm(input, normalized_shape, weight, bias, eps)
 
 
@@ -613,7 +603,7 @@ def normalize(
     return input / length if out is None else ctorch.div(input, length, out=out)
 
 
-# Distances and padding ----------------------------------------------------------------------------------------
+# Distances and padding --------------------------------------------------------------------------------------
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
@@ -634,16 +624,18 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     """Add elements at both ends of the last dimensions.
 
     Args:
-        pad: (before, after) of the last dimension, then of the one before it, and so on. Negative numbers take
-            elements away, in mode "constant".
-        mode: "constant", "reflect" (mirrored at the end element), "replicate" (the end element) or "circular".
+        pad: (before, after) of the last dimension, then of the one before it, and so on. Negative numbers
+            take elements away, in mode "constant".
+        mode: "constant", "reflect" (mirrored at the end element), "replicate" (the end element) or
+            "circular".
         value: the constant; 0 if None.
     """
     if len(pad) % 2 != 0:
         raise RuntimeError("Padding length must be divisible by 2")
     if len(pad) > 2 * input.dim():
         raise RuntimeError(
-            "Padding length should be less than or equal to two times the input dimension but got padding length "
+            "Padding length should be less than or equal to two times the input dimension but got "
+            "padding length "
             f"{len(pad)} and input of dimension {input.dim()}"
         )
     if mode == "constant":
@@ -664,7 +656,8 @@ def _pad_index(size: int, before: int, after: int, mode: str) -> Tensor:
     limit = {"reflect": size - 1, "circular": size}.get(mode)
     if limit is not None and max(before, after) > limit:
         raise RuntimeError(
-            f"pad: mode {mode} adds at most {limit} elements to a dimension of size {size}, got ({before}, {after})"
+            f"pad: mode {mode} adds at most {limit} elements to a dimension of size {size}, got "
+            f"({before}, {after})"
         )
     if size == 0:
         raise RuntimeError(f"pad: mode {mode} needs a non-empty dimension")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from .._C import Tensor
 from ..utils.hooks import RemovableHandle, add_hook
@@ -88,7 +89,7 @@ class HooksMixin:
         return add_hook(self._forward_hooks, hook, prepend=prepend, remarks=remarks)
 
     def register_full_backward_pre_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
-        """Call ``hook(module, grad_output)`` before the module's backward; a result replaces the gradients."""
+        """Call ``hook(module, grad_output)`` before the module's backward; a result replaces them."""
         return add_hook(self._backward_pre_hooks, hook, prepend=prepend)
 
     def register_full_backward_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
@@ -211,7 +212,11 @@ class HooksMixin:
         """Attach the old kind of backward hook to the operation that made the first tensor of ``result``."""
         first = result
         while not isinstance(first, Tensor):
-            first = next(v for v in first.values() if isinstance(v, Tensor)) if isinstance(first, dict) else first[0]
+            first = (
+                next(v for v in first.values() if isinstance(v, Tensor))
+                if isinstance(first, dict)
+                else first[0]
+            )
         if first.grad_fn is None:
             return
         for hook in self._backward_hooks.values():

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import ctorch
 
@@ -71,13 +72,18 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any 
 
 
 def trunc_normal_(
-    tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Any = None
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    generator: Any = None,
 ) -> Tensor:
     """Fill with normal numbers, those outside [a, b] drawn again.
 
     Where [a, b] holds more than 0.3 of the distribution, values outside are simply drawn anew; else values
-    uniform in [a, b] are accepted with a probability that follows the density. Both are PyTorch's ways, so that
-    the values agree.
+    uniform in [a, b] are accepted with a probability that follows the density. Both are PyTorch's ways, so
+    that the values agree.
     """
     if mean < a - 2 * std or mean > b + 2 * std:
         warnings.warn(
@@ -110,7 +116,9 @@ def _redraw_outside(tensor: Tensor, mean: float, std: float, a: float, b: float,
         tensor.copy_(ctorch.where(outside, fresh, tensor))
 
 
-def _accept_under_density(tensor: Tensor, mean: float, std: float, a: float, b: float, generator: Any) -> None:
+def _accept_under_density(
+    tensor: Tensor, mean: float, std: float, a: float, b: float, generator: Any
+) -> None:
     log_peak = -0.5 * ((max(a, min(mean, b)) - mean) / std) ** 2
     candidates = ctorch.empty_like(tensor)
     chance = ctorch.empty_like(tensor)
@@ -165,7 +173,7 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
 
 
 def _calculate_fan_in_and_fan_out(tensor: Tensor) -> tuple[int, int]:
-    """How many inputs reach an output of the layer with this weight, and how many outputs an input reaches."""
+    """How many inputs reach an output of the layer with this weight; how many outputs an input."""
     if tensor.dim() < 2:
         raise ValueError("Fan in and fan out can not be computed for tensor with fewer than 2 dimensions")
     field = math.prod(tensor.shape[2:])
@@ -193,7 +201,11 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, generator: Any = None) -> 
 
 
 def kaiming_uniform_(
-    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Any = None,
 ) -> Tensor:
     """Fill with uniform numbers of variance ``gain^2 / fan`` (He et al., 2015).
 
@@ -210,7 +222,11 @@ def kaiming_uniform_(
 
 
 def kaiming_normal_(
-    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Any = None
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Any = None,
 ) -> Tensor:
     """Fill with normal numbers of variance ``gain^2 / fan``; see ``kaiming_uniform_``."""
     if 0 in tensor.shape:

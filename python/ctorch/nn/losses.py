@@ -28,7 +28,8 @@ def legacy_reduction(size_average: bool | None, reduce: bool | None, reduction: 
     else:
         new = "sum" if size_average is False else "mean"
     warnings.warn(
-        f"size_average and reduce args will be deprecated, please use reduction='{new}' instead.", stacklevel=3
+        f"size_average and reduce args will be deprecated, please use reduction='{new}' instead.",
+        stacklevel=3,
     )
     return new
 
@@ -161,7 +162,7 @@ def smooth_l1_loss(
     reduction: str = "mean",
     beta: float = 1.0,
 ) -> Tensor:
-    """Return ``d^2 / (2 beta)`` where the difference d is below ``beta``, else ``|d| - beta / 2``, reduced."""
+    """``d^2 / (2 beta)`` where the difference d is below ``beta``, else ``|d| - beta / 2``, reduced."""
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce, reduction)
     x, y = _broadcast(input, target)
@@ -177,7 +178,7 @@ def huber_loss(
     delta: float = 1.0,
     weight: Tensor | None = None,
 ) -> Tensor:
-    """Return ``d^2 / 2`` where the difference d is below ``delta``, else ``delta (|d| - delta / 2)``, reduced."""
+    """``d^2 / 2`` where the difference d is below ``delta``, else ``delta (|d| - delta / 2)``, reduced."""
     x, y = _broadcast(input, target)
     if weight is None:
         return _C.huber_loss(x, y, _enum(reduction), delta)
@@ -195,7 +196,7 @@ def binary_cross_entropy(
     reduce: bool | None = None,
     reduction: str = "mean",
 ) -> Tensor:
-    """Return the cross entropy between the probabilities ``input`` and ``target``, element by element, reduced."""
+    """Return the cross entropy between probabilities and ``target``, element by element, reduced."""
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce, reduction)
     number = _enum(reduction)
@@ -243,7 +244,8 @@ def kl_div(
     """Return the Kullback-Leibler divergence of the log-probabilities ``input`` from ``target``.
 
     Args:
-        reduction: "batchmean" divides the sum by the batch size, as the definition has it; "mean" by all elements.
+        reduction: "batchmean" divides the sum by the batch size, as the definition has it; "mean" by all
+            elements.
         log_target: ``target`` is log-probabilities too.
     """
     if size_average is not None or reduce is not None:

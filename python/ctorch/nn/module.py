@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any, Callable, Iterator, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import ctorch
 
@@ -63,11 +64,13 @@ class Module(HooksMixin, StateMixin):
         if not self.call_super_init:
             if kwargs:
                 raise TypeError(
-                    f"{type(self).__name__}.__init__() got an unexpected keyword argument '{next(iter(kwargs))}'"
+                    f"{type(self).__name__}.__init__() got an unexpected keyword argument "
+                    f"'{next(iter(kwargs))}'"
                 )
             if args:
                 raise TypeError(
-                    f"{type(self).__name__}.__init__() takes 1 positional argument but {len(args) + 1} were given"
+                    f"{type(self).__name__}.__init__() takes 1 positional argument but {len(args) + 1} "
+                    "were given"
                 )
         # Written past __setattr__, which needs these dictionaries to be there.
         state = self.__dict__
@@ -84,7 +87,9 @@ class Module(HooksMixin, StateMixin):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute the module's output; every subclass defines it."""
-        raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
+        raise NotImplementedError(
+            f'Module [{type(self).__name__}] is missing the required "forward" function'
+        )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         # One slow lookup of __dict__ instead of four: a class with __getattr__ has no fast ones.
@@ -102,7 +107,7 @@ class Module(HooksMixin, StateMixin):
             return self._call_with_hooks(args, kwargs)
         return self.forward(*args, **kwargs)
 
-    # Members -------------------------------------------------------------------------------------------------
+    # Members ------------------------------------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
         state = self.__dict__
@@ -151,7 +156,7 @@ class Module(HooksMixin, StateMixin):
             object.__setattr__(self, name, value)
 
     def _forget(self, name: str, *members: str) -> None:
-        """Take the attribute ``name`` away wherever else it may be, as another kind of value takes its place."""
+        """Take the attribute ``name`` away wherever else it may be: another kind of value takes its place."""
         state = self.__dict__
         state.pop(name, None)
         for kind in members:
@@ -226,7 +231,8 @@ class Module(HooksMixin, StateMixin):
         self._check_name("buffer", name, self._buffers)
         if tensor is not None and not isinstance(tensor, Tensor):
             raise TypeError(
-                f"cannot assign '{_typename(tensor)}' object to buffer '{name}' (torch Tensor or None required)"
+                f"cannot assign '{_typename(tensor)}' object to buffer '{name}' (torch Tensor or None "
+                "required)"
             )
         self._buffers[name] = tensor
         if persistent:
@@ -300,7 +306,7 @@ class Module(HooksMixin, StateMixin):
             raise AttributeError(f"{owner._get_name()} has no attribute `{name}`")
         return owner, name
 
-    # Walking the tree ----------------------------------------------------------------------------------------
+    # Walking the tree ---------------------------------------------------------------------------------------
 
     def named_modules(
         self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
@@ -348,7 +354,11 @@ class Module(HooksMixin, StateMixin):
         remove_duplicate: bool = True,
     ) -> Iterator[tuple[str, Any]]:
         seen: set[int] = set()
-        modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
+        modules = (
+            self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate)
+            if recurse
+            else [(prefix, self)]
+        )
         for path, module in modules:
             for name, value in get_members(module):
                 if value is None or id(value) in seen:
@@ -386,7 +396,7 @@ class Module(HooksMixin, StateMixin):
         fn(self)
         return self
 
-    # Modes and gradients -------------------------------------------------------------------------------------
+    # Modes and gradients ------------------------------------------------------------------------------------
 
     def train(self: Self, mode: bool = True) -> Self:
         """Set the training mode of this module and all below it (dropout, batch norm)."""
@@ -412,10 +422,10 @@ class Module(HooksMixin, StateMixin):
         for parameter in self.parameters():
             clear_grad(parameter, set_to_none)
 
-    # Conversion ----------------------------------------------------------------------------------------------
+    # Conversion ---------------------------------------------------------------------------------------------
 
     def _apply(self: Self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Replace the values of every parameter, gradient and buffer by ``fn`` of them; parameters stay themselves."""
+        """Replace the values of parameters, gradients and buffers by ``fn`` of them, in the same objects."""
         if recurse:
             for module in self.children():
                 module._apply(fn)
@@ -433,7 +443,7 @@ class Module(HooksMixin, StateMixin):
         return self
 
     def to(self: Self, *args: Any, **kwargs: Any) -> Self:
-        """Move and convert parameters and buffers: ``to(device)``, ``to(dtype)``, ``to(device, dtype)``, ``to(tensor)``.
+        """Move and convert: ``to(device)``, ``to(dtype)``, ``to(device, dtype)``, ``to(tensor)``.
 
         Integer and bool tensors keep their dtype.
         Raises: TypeError for a dtype that is neither floating nor complex.
@@ -491,7 +501,7 @@ class Module(HooksMixin, StateMixin):
         """Move parameters and buffers to memory that processes share."""
         return self._apply(lambda t: t.share_memory_())
 
-    # Text and pickling ---------------------------------------------------------------------------------------
+    # Text and pickling --------------------------------------------------------------------------------------
 
     def _get_name(self) -> str:
         return type(self).__name__

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from typing import Any
 
 import ctorch
+
 from .._C import Tensor
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict, namedtuple
-from collections.abc import Mapping
-from typing import Any, Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import ctorch
 
@@ -44,7 +44,7 @@ class StateMixin:
     _load_state_dict_post_hooks: OrderedDict[int, Hook]
 
     def get_extra_state(self) -> Any:
-        """Return what else a ``state_dict`` shall hold; a subclass defines it together with set_extra_state."""
+        """Return what else a ``state_dict`` shall hold; defined together with set_extra_state."""
         raise RuntimeError(f"{type(self).__name__} defines no get_extra_state()")
 
     def set_extra_state(self, state: Any) -> None:
@@ -56,7 +56,7 @@ class StateMixin:
         return add_hook(self._state_dict_pre_hooks, hook)
 
     def register_state_dict_post_hook(self, hook: Hook) -> RemovableHandle:
-        """Call ``hook(module, state_dict, prefix, local_metadata)`` on the collected state; it returns None."""
+        """Call ``hook(module, state_dict, prefix, local_metadata)`` on the collected state."""
         hook._from_public_api = True  # type: ignore[attr-defined]
         return add_hook(self._state_dict_hooks, hook)
 
@@ -190,7 +190,7 @@ class StateMixin:
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
-        """Load the module's own entries, without those of its children; report what does not fit in the lists."""
+        """Load the module's own entries, not its children's; report what does not fit in the lists."""
         for hook, with_module in self._load_state_dict_pre_hooks.values():  # type: ignore[misc]
             first = (self,) if with_module else ()
             hook(
@@ -259,8 +259,10 @@ class StateMixin:
                 setattr(self, name, given)
         except Exception as error:
             return (
-                f'While copying the parameter named "{key}", whose dimensions in the model are {value.size()} and '
-                f"whose dimensions in the checkpoint are {given.size()}, an exception occurred : {error.args}."
+                f'While copying the parameter named "{key}", '
+                f"whose dimensions in the model are {value.size()} and "
+                f"whose dimensions in the checkpoint are {given.size()}, "
+                f"an exception occurred : {error.args}."
             )
         return None
 

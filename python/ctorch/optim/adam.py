@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import ctorch
 
@@ -19,8 +20,8 @@ class Adam(Optimizer):
     Args:
         betas: how much of the two running means is kept at each step.
         eps: added to the root of the second mean.
-        weight_decay: times the parameter, added to the gradient, or, with ``decoupled_weight_decay``, taken off the
-            parameter itself.
+        weight_decay: times the parameter, added to the gradient, or, with ``decoupled_weight_decay``, taken
+            off the parameter itself.
         amsgrad: divide by the largest second mean so far (Reddi et al., arXiv:1904.09237).
         maximize: follow the gradient upwards.
         foreach: has no effect; nor has ``fused``: every step is one call over all parameters.
@@ -132,7 +133,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam whose weight decay is taken off the parameters themselves (Loshchilov and Hutter, arXiv:1711.05101)."""
+    """Adam with the weight decay taken off the parameters (Loshchilov and Hutter, arXiv:1711.05101)."""
 
     def __init__(
         self,

@@ -6,7 +6,8 @@ import math
 import warnings
 from bisect import bisect_right
 from collections import Counter
-from typing import Any, Callable, Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from .._C import Tensor
 from .optimizer import Optimizer
@@ -120,7 +121,9 @@ class LambdaLR(LRScheduler):
         """As ever; of the functions, only those that are objects with attributes are in it."""
         state = super().state_dict()
         plain = type(lambda: None)
-        state["lr_lambdas"] = [None if isinstance(fn, plain) else fn.__dict__.copy() for fn in self.lr_lambdas]
+        state["lr_lambdas"] = [
+            None if isinstance(fn, plain) else fn.__dict__.copy() for fn in self.lr_lambdas
+        ]
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -137,7 +140,9 @@ class LambdaLR(LRScheduler):
 class StepLR(LRScheduler):
     """The rate times ``gamma`` every ``step_size`` epochs."""
 
-    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1) -> None:
+    def __init__(
+        self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
+    ) -> None:
         self.step_size = step_size
         self.gamma = gamma
         super().__init__(optimizer, last_epoch)
@@ -191,8 +196,8 @@ class ExponentialLR(LRScheduler):
 class CosineAnnealingLR(LRScheduler):
     """Half a cosine from the first rate down to ``eta_min`` over ``T_max`` epochs, and up again.
 
-    (Loshchilov and Hutter, arXiv:1608.03983.) It is computed from the rate before, so that it combines with other
-    schedules.
+    (Loshchilov and Hutter, arXiv:1608.03983.) It is computed from the rate before, so that it combines with
+    other schedules.
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1) -> None:

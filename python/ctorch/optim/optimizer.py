@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import warnings
 from collections import OrderedDict, defaultdict
-from typing import Any, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import ctorch
 
@@ -48,7 +49,9 @@ def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
             new = hook(self, given, kwargs)
             if new is not None:
                 if not (isinstance(new, tuple) and len(new) == 2):
-                    raise RuntimeError(f"{step} must return None or a tuple of (new_args, new_kwargs), but got {new}.")
+                    raise RuntimeError(
+                        f"{step} must return None or a tuple of (new_args, new_kwargs), but got {new}."
+                    )
                 given, kwargs = new
         result = step(*given, **kwargs)
         for hook in list(self._optimizer_step_post_hooks.values()):
@@ -62,8 +65,8 @@ class Optimizer:
     """What the optimizers share. A subclass defines ``step``.
 
     Args:
-        params: the parameters, pairs of name and parameter, or dictionaries that hold such under "params" together
-            with options of their own.
+        params: the parameters, pairs of name and parameter, or dictionaries that hold such under "params"
+            together with options of their own.
         defaults: the options of groups that do not give them.
     """
 
@@ -114,13 +117,13 @@ class Optimizer:
             text += f"\nParameter Group {i}\n{options}"
         return text + ")"
 
-    # Groups and gradients ------------------------------------------------------------------------------------
+    # Groups and gradients -----------------------------------------------------------------------------------
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add parameters with options of their own; what is not given comes from the defaults.
 
-        Raises: TypeError for what is no tensor, ValueError for a tensor that is a result of operations, that is in
-            a group already, or that has a name where others have none.
+        Raises: TypeError for what is no tensor, ValueError for a tensor that is a result of operations, that
+            is in a group already, or that has a name where others have none.
         """
         if not isinstance(param_group, dict):
             raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
@@ -135,11 +138,15 @@ class Optimizer:
         names = [p[0] for p in given if isinstance(p, tuple)]
         if names:
             if len(names) != len(params):
-                raise ValueError("all optimizer params should be with/without names. Some param names are missing")
+                raise ValueError(
+                    "all optimizer params should be with/without names. Some param names are missing"
+                )
             param_group["param_names"] = names
         for p in params:
             if not isinstance(p, Tensor):
-                raise TypeError(f"optimizer can only optimize Tensors, but one of the params is {_typename(p)}")
+                raise TypeError(
+                    f"optimizer can only optimize Tensors, but one of the params is {_typename(p)}"
+                )
             if not (p.is_leaf or p.retains_grad):
                 raise ValueError("can't optimize a non-leaf Tensor")
         for name, default in self.defaults.items():
@@ -152,7 +159,7 @@ class Optimizer:
         self.param_groups.append(param_group)
 
     def _check_distinct(self, new: dict[str, Any]) -> None:
-        """The parameters of a group are distinct, stand in no other, and have names if and only if the others do."""
+        """The parameters of a group are distinct, in no other group, and named if the others are."""
         ids = {id(p) for p in new["params"]}
         if len(ids) != len(new["params"]):
             warnings.warn("optimizer contains a parameter group with duplicate parameters", stacklevel=4)
@@ -181,10 +188,10 @@ class Optimizer:
         """
         raise NotImplementedError
 
-    # Hooks ---------------------------------------------------------------------------------------------------
+    # Hooks --------------------------------------------------------------------------------------------------
 
     def register_step_pre_hook(self, hook: Hook) -> RemovableHandle:
-        """Call ``hook(optimizer, args, kwargs)`` before each step; a pair that it returns replaces the arguments."""
+        """Call ``hook(optimizer, args, kwargs)`` before each step; a pair it returns replaces them."""
         return add_hook(self._optimizer_step_pre_hooks, hook)
 
     def register_step_post_hook(self, hook: Hook) -> RemovableHandle:
@@ -207,7 +214,7 @@ class Optimizer:
         """Call ``hook(optimizer)`` after loading."""
         return add_hook(self._optimizer_load_state_dict_post_hooks, hook, prepend=prepend)
 
-    # Saving and loading --------------------------------------------------------------------------------------
+    # Saving and loading -------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state and the options of the groups, with each parameter named by its number.
@@ -252,7 +259,8 @@ class Optimizer:
             raise ValueError("loaded state dict has a different number of parameter groups")
         if any(len(a["params"]) != len(b["params"]) for a, b in zip(self.param_groups, saved)):
             raise ValueError(
-                "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
+                "loaded state dict contains a parameter group that doesn't match the size of optimizer's "
+                "group"
             )
         params = dict(zip(_all_params(saved), _all_params(self.param_groups)))
         state: defaultdict[Any, Any] = defaultdict(dict)

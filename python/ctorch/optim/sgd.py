@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import ctorch
 
@@ -16,9 +17,9 @@ __all__ = ["SGD"]
 class SGD(Optimizer):
     """Gradient descent, with momentum if so asked (Sutskever et al., 2013).
 
-    ``d = grad + weight_decay * param``; with momentum ``buffer = momentum * buffer + (1 - dampening) * d``, where the
-    first step sets ``buffer = d``; then ``param -= lr * d``, or ``lr * buffer``, or, with ``nesterov``,
-    ``lr * (d + momentum * buffer)``. ``maximize`` follows the gradient upwards.
+    ``d = grad + weight_decay * param``; with momentum ``buffer = momentum * buffer + (1 - dampening) * d``,
+    where the first step sets ``buffer = d``; then ``param -= lr * d``, or ``lr * buffer``, or, with
+    ``nesterov``, ``lr * (d + momentum * buffer)``. ``maximize`` follows the gradient upwards.
 
     ``foreach`` and ``fused`` have no effect: every step is one call over all parameters.
     """

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from typing import Any, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 _ids = itertools.count()
 
@@ -17,7 +18,7 @@ class RemovableHandle:
         extra: further dictionaries that may hold a remark under the same id.
     """
 
-    __slots__ = ("id", "_dicts", "__weakref__")
+    __slots__ = ("__weakref__", "_dicts", "id")
 
     def __init__(self, hooks: dict[int, Any], extra: Iterable[dict[int, Any]] = ()) -> None:
         self.id = next(_ids)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import struct
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import ctorch
 
@@ -28,7 +29,9 @@ def read_idx(path: str | os.PathLike[str]) -> Tensor:
     content = _content(os.fspath(path))
     if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _IDX_TYPES:
         shown = content[:4].hex(" ") or "nothing"
-        raise ValueError(f"read_idx: {path} is not an IDX file: expected it to start with 00 00 and a type, got {shown}")
+        raise ValueError(
+            f"read_idx: {path} is not an IDX file: expected it to start with 00 00 and a type, got {shown}"
+        )
     dims = content[3]
     start = 4 + 4 * dims
     if len(content) < start:
@@ -39,7 +42,9 @@ def read_idx(path: str | os.PathLike[str]) -> Tensor:
     for n in shape:
         size *= n
     if len(content) - start != size:
-        raise ValueError(f"read_idx: {path}: expected {size} bytes for shape {shape}, got {len(content) - start}")
+        raise ValueError(
+            f"read_idx: {path}: expected {size} bytes for shape {shape}, got {len(content) - start}"
+        )
     array = numpy.frombuffer(content, dtype, offset=start).reshape(shape)
     return ctorch.from_numpy(array.astype(dtype.newbyteorder("=")))
 
@@ -72,7 +77,7 @@ class MNIST(Dataset[tuple[Any, Any]]):
     Raises: FileNotFoundError, or ValueError for damaged files.
     """
 
-    classes = [
+    classes: ClassVar[list[str]] = [
         "0 - zero",
         "1 - one",
         "2 - two",
@@ -105,7 +110,9 @@ class MNIST(Dataset[tuple[Any, Any]]):
         if self.data.dtype != ctorch.uint8 or self.data.dim() != 3:
             raise ValueError(f"MNIST: expected {images} to hold bytes (N, H, W), got {_kind(self.data)}")
         if tuple(self.targets.shape) != tuple(self.data.shape[:1]):
-            raise ValueError(f"MNIST: expected {self.data.shape[0]} labels in {labels}, got {_kind(self.targets)}")
+            raise ValueError(
+                f"MNIST: expected {self.data.shape[0]} labels in {labels}, got {_kind(self.targets)}"
+            )
         self._images = self.data.numpy()
         self._labels = self.targets.tolist()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import ctorch
 
@@ -91,12 +92,15 @@ class Normalize:
             raise TypeError(f"Input tensor should be a float tensor. Got {tensor.dtype}.")
         if tensor.dim() < 3:
             raise ValueError(
-                f"Expected tensor to be a tensor image of size (..., C, H, W). Got tensor.size() = {tensor.size()}"
+                "Expected tensor to be a tensor image of size (..., C, H, W). Got tensor.size() = "
+                f"{tensor.size()}"
             )
         mean = ctorch.as_tensor(self.mean, dtype=tensor.dtype).reshape(-1, 1, 1)
         std = ctorch.as_tensor(self.std, dtype=tensor.dtype).reshape(-1, 1, 1)
         if bool((std == 0).any()):
-            raise ValueError(f"std evaluated to zero after conversion to {tensor.dtype}, leading to division by zero.")
+            raise ValueError(
+                f"std evaluated to zero after conversion to {tensor.dtype}, leading to division by zero."
+            )
         return (tensor if self.inplace else tensor.clone()).sub_(mean).div_(std)
 
     def __repr__(self) -> str:

@@ -30,7 +30,7 @@ from .norm import *  # noqa: F403
 from .parameter_containers import *  # noqa: F403
 from .pooling import *  # noqa: F403
 
-__all__ = [  # noqa: PLE0604
+__all__ = [
     "Module",
     *activation.__all__,
     *container.__all__,

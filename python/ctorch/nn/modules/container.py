@@ -279,17 +279,20 @@ class ModuleDict(Module):
 
 
 def pairs_of(values: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """The (key, value) pairs of a mapping or of an iterable of pairs, checked, for the dictionary ``name``."""
+    """The checked (key, value) pairs of a mapping or an iterable of pairs, for the dictionary ``name``."""
     if not isinstance(values, Iterable):
         raise TypeError(
-            f"{name}.update should be called with an iterable of key/value pairs, but got {type(values).__name__}"
+            f"{name}.update should be called with an iterable of key/value pairs, but got "
+            f"{type(values).__name__}"
         )
     if isinstance(values, Mapping) or hasattr(values, "items"):
         yield from values.items()  # type: ignore[union-attr]
         return
     for i, pair in enumerate(values):
         if not isinstance(pair, Iterable):
-            raise TypeError(f"{name} update sequence element #{i} should be Iterable; is{type(pair).__name__}")
+            raise TypeError(
+                f"{name} update sequence element #{i} should be Iterable; is{type(pair).__name__}"
+            )
         pair = tuple(pair)
         if len(pair) != 2:
             raise ValueError(f"{name} update sequence element #{i} has length {len(pair)}; 2 is required")

@@ -21,7 +21,7 @@ __all__ = [
 
 
 class _Loss(Module):
-    """A loss with a reduction: "mean", "sum" or "none". The two other arguments are its form in old programs."""
+    """A loss with a reduction, "mean", "sum" or "none"; the other arguments are its form in old programs."""
 
     def __init__(
         self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, MutableMapping, MutableSequence, Sequence
-from typing import Any, Callable
+from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, Sequence
+from typing import Any
 
 import ctorch
 
@@ -18,7 +18,7 @@ def _is_numpy(value: Any) -> bool:
 
 
 def _rebuild(value: Any, convert: Callable[[Any], Any], items: Any) -> Any:
-    """A container like ``value`` that holds ``convert`` of each of ``items``, or a plain one if its class resists."""
+    """A container like ``value`` of ``convert`` of each of ``items``; a plain one if its class resists."""
     if isinstance(value, Mapping):
         plain: Any = {key: convert(item) for key, item in items}
         mutable = isinstance(value, MutableMapping)
@@ -59,8 +59,8 @@ def default_convert(data: Any) -> Any:
 def default_collate(batch: Sequence[Any]) -> Any:
     """Make a batch of samples of one kind.
 
-    Tensors and NumPy arrays are stacked, numbers become a tensor, text a list; a batch of containers becomes a
-    container of batches (of plain tuples: a list).
+    Tensors and NumPy arrays are stacked, numbers become a tensor, text a list; a batch of containers becomes
+    a container of batches (of plain tuples: a list).
     Raises: TypeError for samples of another kind, RuntimeError for sequences of unequal length.
     """
     first = batch[0]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from .collate import default_collate, default_convert
 from .dataset import Dataset, IterableDataset
@@ -26,9 +27,10 @@ class DataLoader:
         shuffle: draw them in a new random order in each epoch.
         sampler: yields the numbers of the samples; in place of ``shuffle``.
         batch_sampler: yields lists of numbers; in place of all of these.
-        num_workers: above 0 it is accepted, with a warning, and the batches are loaded in this process all the same.
-            They are the same batches unless the dataset itself draws random numbers. What would need the workers
-            (``worker_init_fn``, an IterableDataset, which every worker would read) is an error.
+        num_workers: above 0 it is accepted, with a warning, and the batches are loaded in this process all
+            the same. They are the same batches unless the dataset itself draws random numbers. What would
+            need the workers (``worker_init_fn``, an IterableDataset, which every worker would read) is an
+            error.
         collate_fn: makes a batch of a list of samples; ``default_collate`` if None.
         pin_memory: has no effect.
         drop_last: leave out a last batch that is shorter.
@@ -174,7 +176,8 @@ def _check_sampling(
         for name, value in unwanted.items():
             if value is not None:
                 raise ValueError(
-                    f"DataLoader with IterableDataset: expected unspecified {name} option, but got {name}={value}"
+                    f"DataLoader with IterableDataset: expected unspecified {name} option, but got "
+                    f"{name}={value}"
                 )
     if sampler is not None and shuffle:
         raise ValueError("sampler option is mutually exclusive with shuffle")

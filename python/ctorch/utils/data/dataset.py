@@ -6,7 +6,8 @@ import bisect
 import itertools
 import math
 import warnings
-from typing import Any, Generic, Iterable, Iterator, Sequence, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
 import ctorch
 
@@ -127,8 +128,8 @@ def random_split(
     """Divide a dataset at random.
 
     Args:
-        lengths: the sizes of the parts; or fractions that sum to 1, where samples left over by rounding down go to
-            the parts in turn.
+        lengths: the sizes of the parts; or fractions that sum to 1, where samples left over by rounding down
+            go to the parts in turn.
         generator: where the random numbers come from; the default one if None.
     """
     total = len(dataset)  # type: ignore[arg-type]

@@ -6,7 +6,8 @@ They draw the same random numbers in the same order as PyTorch's, so that the or
 from __future__ import annotations
 
 import itertools
-from typing import Any, Generic, Iterable, Iterator, Sequence, Sized, TypeVar
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from typing import Any, Generic, TypeVar
 
 import ctorch
 
@@ -24,7 +25,7 @@ def _check_count(name: str, value: Any) -> None:
 
 
 class Sampler(Generic[T_co]):
-    """An order of samples. A subclass defines ``__iter__``, which yields numbers, and should define ``__len__``."""
+    """An order of samples. A subclass defines ``__iter__``, which yields numbers, and ``__len__``."""
 
     def __iter__(self) -> Iterator[T_co]:
         raise NotImplementedError
@@ -48,10 +49,10 @@ class RandomSampler(Sampler[int]):
 
     Args:
         replacement: draw each sample from all of them, and not from those that are left.
-        num_samples: how many to draw; the size of ``data_source`` if None. Without replacement, more than those are
-            drawn as several permutations.
-        generator: where the random numbers come from. If None, a new one is seeded from the default one in each
-            iteration.
+        num_samples: how many to draw; the size of ``data_source`` if None. Without replacement, more than
+            those are drawn as several permutations.
+        generator: where the random numbers come from. If None, a new one is seeded from the default one in
+            each iteration.
     """
 
     def __init__(
@@ -148,7 +149,7 @@ class WeightedRandomSampler(Sampler[int]):
 
 
 class BatchSampler(Sampler[list[int]]):
-    """The numbers of another sampler in lists of ``batch_size``; a last shorter one is left out if ``drop_last``."""
+    """The numbers of another sampler in lists of ``batch_size``; ``drop_last`` leaves out a shorter one."""
 
     def __init__(self, sampler: Iterable[int], batch_size: int, drop_last: bool) -> None:
         _check_count("batch_size", batch_size)
@@ -167,4 +168,6 @@ class BatchSampler(Sampler[list[int]]):
 
     def __len__(self) -> int:
         count = len(self.sampler)  # type: ignore[arg-type]
-        return count // self.batch_size if self.drop_last else (count + self.batch_size - 1) // self.batch_size
+        return (
+            count // self.batch_size if self.drop_last else (count + self.batch_size - 1) // self.batch_size
+        )
