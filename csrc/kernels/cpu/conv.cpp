@@ -218,10 +218,7 @@ void conv_backward_w(const ConvArgs& g) {
 }  // namespace
 
 void fill_conv(ConvTable& table) {
-  table = {.forward = conv_forward,
-           .backward_x = conv_backward_x,
-           .backward_w = conv_backward_w,
-           .channel_sums = conv_channel_sums};
+  table = {.forward = conv_forward, .backward_x = conv_backward_x, .backward_w = conv_backward_w};
 }
 
 }  // namespace ctorch::CT_ISA
