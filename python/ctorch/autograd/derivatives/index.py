@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ctorch import _C
 from ctorch.autograd.registry import define, not_differentiable
+from ctorch.runtime import broadcast_shapes
 
 
 def _zeros(g, shape):
@@ -51,7 +52,9 @@ define(
 define(
     "index_put",
     input=lambda g, indices, accumulate: g if accumulate else g.index_put(indices, _zeros(g, ()), False),
-    values=lambda g, indices, values_shape: _to_shape(_C._index(g, indices, _leading_dims(indices)), values_shape),
+    values=lambda g, indices, values_shape: _to_shape(
+        _C._index(g, indices, _leading_dims(indices)), values_shape
+    ),
 )
 
 # ---- a list of slices ----
@@ -137,7 +140,7 @@ def _scatter_reduce_src(g, out, input, dim, index, src, reduce, include_self):
         share = _shares(g, out, input, dim, index, src, include_self).gather(dim, index)
         grad = (used == out.gather(dim, index)) * share
     else:
-        # A zero hides the product of the others: it is found with that zero left out, and is 0 if there is another one.
+        # A zero hides the product of the others: that is found with the zero left out, and is 0 if there is another.
         zero = used == 0
         zeros = _C.zeros_like(input).scatter_add(dim, index, zero.to(input.dtype))
         alone = (zeros == 1).gather(dim, index)
@@ -149,7 +152,9 @@ def _scatter_reduce_src(g, out, input, dim, index, src, reduce, include_self):
         )
     if tuple(grad.shape) == tuple(src_shape):
         return grad
-    return _C.constant_pad_nd(grad, [p for n, u in zip(reversed(src_shape), reversed(grad.shape)) for p in (0, n - u)])
+    return _C.constant_pad_nd(
+        grad, [p for n, u in zip(reversed(src_shape), reversed(grad.shape)) for p in (0, n - u)]
+    )
 
 
 def _counts(input, dim, index, include_self):
@@ -224,7 +229,9 @@ define(
 
 
 def _masked_select(g, input_shape, mask):
-    shape = _C.broadcast_shapes(input_shape, mask.shape) if tuple(input_shape) != tuple(mask.shape) else input_shape
+    shape = (
+        broadcast_shapes(input_shape, mask.shape) if tuple(input_shape) != tuple(mask.shape) else input_shape
+    )
     return _zeros(g, shape).masked_scatter(mask.to(_C.bool), g)
 
 

@@ -1,0 +1,357 @@
+"""Operations made of other operations: they have no kernel and no derivative of their own.
+
+In family order: joining and shapes, indexing, sorting and sets. ``_method`` makes a function a method of
+Tensor too.
+"""
+
+from __future__ import annotations
+
+import builtins
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from ctorch import _C
+from ctorch._C import Tensor
+from ctorch.runtime import broadcast_shapes
+
+__all__: list[str] = []
+
+
+def _public(fn):
+    __all__.append(fn.__name__)
+    return fn
+
+
+def _method(fn):
+    setattr(Tensor, fn.__name__, fn)
+    return _public(fn)
+
+
+def _tensor_list(tensors: tuple[Any, ...]) -> Sequence[Tensor]:
+    """The tensors of ``f(a, b)`` or ``f([a, b])``."""
+    return tensors[0] if len(tensors) == 1 and isinstance(tensors[0], (list, tuple)) else tensors
+
+
+# ---- joining and shapes ----------------------------------------------------------------------------------
+
+
+def _at_least(t: Tensor, ndim: int) -> Tensor:
+    if ndim == 1:
+        return t.reshape(1) if t.dim() == 0 else t
+    if ndim == 2:
+        return t.reshape(1, 1) if t.dim() == 0 else t.unsqueeze(0) if t.dim() == 1 else t
+    if t.dim() == 0:
+        return t.reshape(1, 1, 1)
+    return t.unsqueeze(0).unsqueeze(-1) if t.dim() == 1 else t.unsqueeze(-1) if t.dim() == 2 else t
+
+
+def _each_at_least(tensors: tuple[Any, ...], ndim: int) -> Any:
+    if len(tensors) == 1 and isinstance(tensors[0], Tensor):
+        return _at_least(tensors[0], ndim)
+    return tuple(_at_least(t, ndim) for t in _tensor_list(tensors))
+
+
+@_public
+def atleast_1d(*tensors: Any) -> Any:
+    """Tensors with at least one dimension."""
+    return _each_at_least(tensors, 1)
+
+
+@_public
+def atleast_2d(*tensors: Any) -> Any:
+    """Tensors with at least two dimensions; new ones come first."""
+    return _each_at_least(tensors, 2)
+
+
+@_public
+def atleast_3d(*tensors: Any) -> Any:
+    """Tensors with at least three dimensions: (1, n, 1) of a list, (m, n, 1) of a matrix."""
+    return _each_at_least(tensors, 3)
+
+
+def _stacked(name: str, tensors: Any, ndim: int, dim: int, out: Tensor | None) -> Tensor:
+    if not len(tensors):
+        raise RuntimeError(f"{name} expects a non-empty TensorList")
+    return _C.cat([_at_least(t, ndim) for t in tensors], dim, out=out)
+
+
+@_public
+def hstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
+    """Tensors side by side: along dim 1, or dim 0 for lists."""
+    lists = len(tensors) > 0 and tensors[0].dim() <= 1
+    return _stacked("hstack", tensors, 1, 0 if lists else 1, out)
+
+
+@_public
+def vstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
+    """Tensors one below the other; lists are rows."""
+    return _stacked("vstack", tensors, 2, 0, out)
+
+
+row_stack = vstack
+__all__.append("row_stack")
+
+
+@_public
+def dstack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
+    """Tensors one behind the other, along dim 2."""
+    return _stacked("dstack", tensors, 3, 2, out)
+
+
+@_public
+def column_stack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
+    """hstack() in which lists are columns."""
+    if not len(tensors):
+        raise RuntimeError("column_stack expects a non-empty TensorList")
+    return hstack([t.reshape(t.numel(), 1) if t.dim() <= 1 else t for t in tensors], out=out)
+
+
+@_method
+def tile(input: Tensor, *dims: Any) -> Tensor:
+    """repeat() in which missing leading repeats are 1."""
+    repeats = tuple(dims[0]) if len(dims) == 1 and not isinstance(dims[0], int) else dims
+    return input.repeat((1,) * (input.dim() - len(repeats)) + tuple(repeats))
+
+
+@_method
+def fliplr(input: Tensor) -> Tensor:
+    """flip() of dim 1."""
+    if input.dim() < 2:
+        raise RuntimeError(f"fliplr: Input must be >= 2-d, got shape {tuple(input.shape)}")
+    return input.flip(1)
+
+
+@_method
+def flipud(input: Tensor) -> Tensor:
+    """flip() of dim 0."""
+    if input.dim() < 1:
+        raise RuntimeError("flipud: Input must be >= 1-d, got a 0-dim tensor")
+    return input.flip(0)
+
+
+@_method
+def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
+    """The plane of two dims turned k times by 90 degrees, from the first towards the second."""
+    if len(dims) != 2:
+        raise RuntimeError(f"rot90: expected total rotation dims == 2, but got dims = {len(dims)}")
+    if input.dim() < 2:
+        raise RuntimeError(f"rot90: expected total dims >= 2, but got total dims = {input.dim()}")
+    a, b = dims
+    if a == b or abs(a - b) == input.dim():
+        raise RuntimeError(
+            f"rot90: expected rotation dims to be different, but got dim0 = {a} and dim1 = {b}"
+        )
+    for d in dims:
+        if not -input.dim() <= d < input.dim():
+            raise RuntimeError(f"rot90: rotation dim {d} is out of range for shape {tuple(input.shape)}")
+    k %= 4
+    if k == 1:
+        return input.flip(b).transpose(a, b)
+    if k == 2:
+        return input.flip((a, b))
+    if k == 3:
+        return input.flip(a).transpose(a, b)
+    return input.clone()
+
+
+@_public
+def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
+    """Grids of coordinates: for each list a view in which it varies along its own dim only.
+
+    Args:
+        tensors: lists, or numbers as 0-dim tensors.
+        indexing: "ij", the default: result i varies along dim i; "xy": the first two dims are exchanged.
+    """
+    lists = list(_tensor_list(tensors))
+    if not lists:
+        raise RuntimeError("meshgrid expects a non-empty TensorList")
+    indexing = "ij" if indexing is None else indexing
+    if indexing not in ("ij", "xy"):
+        raise RuntimeError(f'meshgrid: indexing must be one of "xy" or "ij", but received: {indexing}')
+    for t in lists:
+        if t.dim() > 1:
+            raise RuntimeError(
+                f"meshgrid: Expected 0D or 1D tensor in the tensor list but got: {tuple(t.shape)}"
+            )
+        if t.dtype != lists[0].dtype:
+            raise RuntimeError("meshgrid expects all tensors to have the same dtype")
+    swap = indexing == "xy" and len(lists) >= 2
+    if swap:
+        lists[0], lists[1] = lists[1], lists[0]
+    shape = [t.numel() for t in lists]
+    grids = [
+        t.reshape([-1 if j == i else 1 for j in range(len(lists))]).expand(shape) for i, t in enumerate(lists)
+    ]
+    if swap:
+        grids = [g.transpose(0, 1) for g in grids]
+        grids[0], grids[1] = grids[1], grids[0]
+    return tuple(grids)
+
+
+@_public
+def cartesian_prod(*tensors: Tensor) -> Tensor:
+    """All combinations of an element of each list, as rows."""
+    for t in tensors:
+        if t.dim() != 1:
+            raise RuntimeError(f"cartesian_prod: Expect a 1D vector, but got shape {tuple(t.shape)}")
+    if len(tensors) == 1:
+        return tensors[0]
+    return _C.stack([g.reshape(-1) for g in meshgrid(*tensors)], 1)
+
+
+@_public
+def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> Tensor:
+    """All ways of choosing r elements of a list, as rows."""
+    if input.dim() != 1:
+        raise RuntimeError(f"combinations: Expect a 1D vector, but got shape {tuple(input.shape)}")
+    if r < 0:
+        raise RuntimeError(f"combinations: Expect a non-negative number, but got {r}")
+    choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
+    rows = list(choose(range(input.numel()), r))
+    if r == 0 or not rows:
+        return input.new_empty((0,) if r == 0 else (0, r))
+    return input[_C.tensor(rows)]
+
+
+@_public
+def block_diag(*tensors: Tensor) -> Tensor:
+    """A matrix with the tensors, at most matrices, along its diagonal."""
+    blocks = []
+    for t in tensors:
+        if t.dim() > 2:
+            raise RuntimeError(
+                f"block_diag: Input tensors must have 2 or fewer dimensions, got shape {tuple(t.shape)}"
+            )
+        blocks.append(_at_least(t, 2))
+    if not blocks:
+        return _C.empty((1, 0))
+    width, before, rows = builtins.sum(b.shape[1] for b in blocks), 0, []
+    for b in blocks:
+        rows.append(_C.constant_pad_nd(b, [before, width - before - b.shape[1]]))
+        before += b.shape[1]
+    return _C.cat(rows, 0)
+
+
+# ---- indexing --------------------------------------------------------------------------------------------
+
+
+@_method
+def take_along_dim(
+    input: Tensor, indices: Tensor, dim: int | None = None, *, out: Tensor | None = None
+) -> Tensor:
+    """gather() in which the other dims broadcast; without dim, elements of the flat list."""
+    if indices.dtype != _C.int64:
+        raise RuntimeError(f"take_along_dim(): dtype of indices should be Long but got {indices.dtype}")
+    if dim is None:
+        return _C.gather(input.reshape(-1), 0, indices.reshape(-1), out=out)
+    if input.dim() != indices.dim():
+        raise RuntimeError(
+            "take_along_dim(): input and indices should have the same number of dimensions, "
+            f"but got {input.dim()} dimensions for input, and {indices.dim()} dimensions for indices"
+        )
+    if not -input.dim() <= dim < input.dim():
+        raise IndexError(f"take_along_dim: Dimension out of range (got {dim} for shape {tuple(input.shape)})")
+    dim %= input.dim()
+    shape, index_shape = list(input.shape), list(indices.shape)
+    common = list(
+        broadcast_shapes(
+            shape[:dim] + [1] + shape[dim + 1 :], index_shape[:dim] + [1] + index_shape[dim + 1 :]
+        )
+    )
+    shape = common[:dim] + [shape[dim]] + common[dim + 1 :]
+    index_shape = common[:dim] + [index_shape[dim]] + common[dim + 1 :]
+    return _C.gather(input.expand(shape), dim, indices.expand(index_shape), out=out)
+
+
+@_method
+def repeat_interleave(
+    input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None
+) -> Tensor:
+    """Each element (of dim, or of the flat list) repeated, by one number or by a number for each.
+
+    Args:
+        input: the elements; alone, the numbers: the result is then the index of an element for each repeat.
+        repeats: an int, or integers in a tensor.
+        dim: the dim along which slices are repeated.
+        output_size: the sum of the repeats, if known: it is checked.
+    """
+    if repeats is None:
+        return _C._repeat_interleave_indices(input, output_size=output_size)
+    if dim is None:
+        input, dim = input.reshape(-1), 0
+    elif input.dim() == 0:
+        input = input.reshape(1)
+    if not -input.dim() <= dim < input.dim():
+        raise IndexError(
+            f"repeat_interleave: Dimension out of range (got {dim} for shape {tuple(input.shape)})"
+        )
+    dim %= input.dim()
+    n = input.shape[dim]
+    if isinstance(repeats, Tensor) and repeats.dim() == 1 and repeats.numel() != 1:
+        if repeats.numel() != n:
+            raise RuntimeError(
+                "repeat_interleave: repeats must have the same size as input along dim, "
+                f"but got repeats.size(0) = {repeats.numel()} and input.size({dim}) = {n}"
+            )
+        return input.index_select(dim, _C._repeat_interleave_indices(repeats, output_size=output_size))
+    if isinstance(repeats, Tensor):
+        if repeats.dim() > 1:
+            raise RuntimeError(
+                f"repeat_interleave: repeats must be 0-dim or 1-dim tensor, got {tuple(repeats.shape)}"
+            )
+        if repeats.dtype not in (_C.int64, _C.int32):
+            raise RuntimeError(
+                f"repeat_interleave: repeats has to be Long or Int tensor, got {repeats.dtype}"
+            )
+    count = int(repeats)
+    if count < 0:
+        raise RuntimeError(f"repeat_interleave: Repeats must be non-negative, got {count}")
+    if output_size is not None and output_size != count * n:
+        raise RuntimeError(
+            f"repeat_interleave: allocated size {output_size} does not match required size {count * n}"
+        )
+    shape = list(input.shape)
+    wide = input.unsqueeze(dim + 1).expand(shape[: dim + 1] + [count] + shape[dim + 1 :])
+    return wide.clone(memory_format=_C.contiguous_format).reshape(
+        shape[:dim] + [n * count] + shape[dim + 1 :]
+    )
+
+
+# ---- sorting and sets ------------------------------------------------------------------------------------
+
+
+def _asked(results: tuple[Tensor, Tensor, Tensor], return_inverse: bool, return_counts: bool) -> Any:
+    values, inverse, counts = results
+    chosen = (values,) + (inverse,) * return_inverse + (counts,) * return_counts
+    return chosen if len(chosen) > 1 else values
+
+
+@_method
+def unique(
+    input: Tensor,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: int | None = None,
+) -> Any:
+    """The distinct elements, or the distinct slices along dim, in order.
+
+    Args:
+        sorted: has no effect: the result is always in order.
+        return_inverse: also give, for each element, the number of its value.
+        return_counts: also give how often each value is there.
+    """
+    if dim is None:
+        return _asked(_C._unique(input, return_inverse, return_counts), return_inverse, return_counts)
+    return _asked(_C._unique_dim(input, dim, return_inverse, return_counts), return_inverse, return_counts)
+
+
+@_method
+def unique_consecutive(
+    input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:
+    """One element of each run of equal elements (or slices along dim); see unique() for the rest."""
+    return _asked(
+        _C._unique_consecutive(input, return_inverse, return_counts, dim), return_inverse, return_counts
+    )
