@@ -2,6 +2,8 @@
 #include <cstring>
 #include <new>
 
+#include <pybind11/pybind11.h>
+
 #include "bindings/convert.h"
 
 namespace ctorch::py {

@@ -1,4 +1,6 @@
 // ctorch.Generator.
+#include <pybind11/pybind11.h>
+
 #include "bindings/convert.h"
 
 namespace ctorch::py {

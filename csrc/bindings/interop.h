@@ -1,6 +1,8 @@
 // Memory shared with other libraries: the buffer protocol, NumPy, DLPack.
 #pragma once
 
+#include <pybind11/pybind11.h>
+
 #include "bindings/py.h"
 
 namespace ctorch::py {

@@ -1,4 +1,6 @@
 // The compiled module. Each family of operations registers itself; see def_op.h.
+#include <pybind11/pybind11.h>
+
 #include "bindings/def_op.h"
 #include "bindings/py.h"
 #include "core/cpu_info.h"

@@ -1,13 +1,19 @@
 // The Python objects of the engine, as C structures: tensors, dtypes, devices and small enumerations.
 #pragma once
 
-#include <pybind11/pybind11.h>
+// pybind11 itself is included where it is used: its header costs five seconds per source.
+#include <Python.h>
 #include <structmember.h>
 
 #include <string>
 
 #include "core/generator.h"
 #include "core/tensor.h"
+
+namespace pybind11 {
+class module_;
+class object;
+}  // namespace pybind11
 
 namespace ctorch::py {
 

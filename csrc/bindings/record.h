@@ -1,6 +1,8 @@
 // Recording: from an operation's call and its formulas to a node of the backward graph.
 #pragma once
 
+#include <pybind11/pybind11.h>
+
 #include <vector>
 
 #include "autograd/node.h"

@@ -1,4 +1,6 @@
 // Threads, memory and the machine, as Python sees them.
+#include <pybind11/pybind11.h>
+
 #include "bindings/py.h"
 #include "core/allocator.h"
 #include "core/cpu_info.h"
