@@ -1,7 +1,7 @@
 """Derivatives of convolutions.
 
-A convolution, its gradient with respect to the input and that with respect to the weight are linear in both operands, and each
-is the derivative of the others: the three are closed under differentiation.
+A convolution, its gradient with respect to the input and that with respect to the weight are linear in both
+operands, and each is the derivative of the others: the three are closed under differentiation.
 """
 
 from __future__ import annotations
@@ -88,29 +88,43 @@ def _forward(x, weight, stride, padding, dilation, transposed, output_padding, g
     return _C.convolution(x, weight, None, stride, padding, dilation, transposed, output_padding, groups)
 
 
-# grad_output and weight give a gradient of the input's shape ...
+# Each of the two gradients is linear in its operands as well.
+
+
+def _backward_input_grad(g, weight, stride, padding, dilation, transposed, output_padding, groups):
+    return _forward(g, weight.conj(), stride, padding, dilation, transposed, output_padding, groups)
+
+
+def _backward_input_weight(
+    g, grad_output, weight_shape, stride, padding, dilation, transposed, output_padding, groups
+):
+    return _C._convolution_backward_weight(
+        grad_output.conj(), g, weight_shape, stride, padding, dilation, transposed, output_padding, groups
+    )
+
+
+def _backward_weight_grad(g, input, stride, padding, dilation, transposed, output_padding, groups):
+    return _forward(input.conj(), g, stride, padding, dilation, transposed, output_padding, groups)
+
+
+def _backward_weight_input(
+    g, grad_output, input_shape, stride, padding, dilation, transposed, output_padding, groups
+):
+    return _C._convolution_backward_input(
+        grad_output.conj(), g, input_shape, stride, padding, dilation, transposed, output_padding, groups
+    )
+
+
+_NODE2 = "ConvolutionBackwardBackward0"
 define(
     "_convolution_backward_input",
-    grad_output=lambda g, weight, stride, padding, dilation, transposed, output_padding, groups: _forward(
-        g, weight.conj(), stride, padding, dilation, transposed, output_padding, groups
-    ),
-    weight=lambda g, grad_output, weight_shape, stride, padding, dilation, transposed, output_padding, groups: (
-        _any_weight(
-            grad_output.conj(), g.conj(), weight_shape, stride, padding, dilation, transposed, output_padding, groups
-        )
-    ),
-    node="ConvolutionBackwardBackward0",
+    grad_output=_backward_input_grad,
+    weight=_backward_input_weight,
+    node=_NODE2,
 )
-# ... and grad_output and input one of the weight's.
 define(
     "_convolution_backward_weight",
-    grad_output=lambda g, input, stride, padding, dilation, transposed, output_padding, groups: _forward(
-        input.conj(), g, stride, padding, dilation, transposed, output_padding, groups
-    ),
-    input=lambda g, grad_output, input_shape, stride, padding, dilation, transposed, output_padding, groups: (
-        _any_input(
-            grad_output.conj(), g.conj(), input_shape, stride, padding, dilation, transposed, output_padding, groups
-        )
-    ),
-    node="ConvolutionBackwardBackward0",
+    grad_output=_backward_weight_grad,
+    input=_backward_weight_input,
+    node=_NODE2,
 )

@@ -54,7 +54,11 @@ define("matmul", input=_matmul_input, other=_matmul_other, node="MmBackward0")
 
 def _inner_input(g, other, input_shape):
     k = input_shape[-1]
-    return g.reshape(prod(input_shape[:-1]), prod(other.shape[:-1])).mm(_rows(other).conj()).reshape(*input_shape[:-1], k)
+    return (
+        g.reshape(prod(input_shape[:-1]), prod(other.shape[:-1]))
+        .mm(_rows(other).conj())
+        .reshape(*input_shape[:-1], k)
+    )
 
 
 def _inner_other(g, input, other_shape):
