@@ -76,8 +76,8 @@ void init_ops_reduce() {
                     "The least element; with dim (values, indices) along it; with other the lesser of each pair. NaN counts as least.");
   def_op<&ops::min_dim>("min.dim(Tensor input, int dim, bool keepdim=False, *, Out out=None) -> (Tensor values, Tensor indices)", "");
   def_op<&min_other>("min.other(Tensor input, Tensor other, *, Out out=None) -> Tensor", "");
-  def_op<&ops::amax>("amax(Tensor input, int[] dim=(), bool keepdim=False, *, Out out=None) -> Tensor", "Greatest elements along dims.");
-  def_op<&ops::amin>("amin(Tensor input, int[] dim=(), bool keepdim=False, *, Out out=None) -> Tensor", "Least elements along dims.");
+  def_op<&ops::amax>("amax(Tensor input, int[] dim=[], bool keepdim=False, *, Out out=None) -> Tensor", "Greatest elements along dims.");
+  def_op<&ops::amin>("amin(Tensor input, int[] dim=[], bool keepdim=False, *, Out out=None) -> Tensor", "Least elements along dims.");
   def_op<&ops::aminmax>("aminmax(Tensor input, *, int? dim=None, bool keepdim=False, Out out=None) -> (Tensor min, Tensor max)",
                         "Least and greatest elements, of all or along dim.");
   def_op<&ops::argmax>("argmax(Tensor input, int? dim=None, bool keepdim=False, *, Out out=None) -> Tensor",
@@ -107,7 +107,7 @@ void init_ops_reduce() {
       "The ord-norm of the elements along dims, as of one vector.", kFunction);
   def_op<&norm>("norm(Tensor input, Scalar? p, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None, Out out=None) -> Tensor",
                 "The p-norm of the elements along dims, as of one vector; 'fro' is the 2-norm.");
-  def_op<&norm_named>("norm.name(Tensor input, str p=\"fro\", int[]? dim=None, bool keepdim=False, *, dtype? dtype=None, Out out=None) -> Tensor", "");
+  def_op<&norm_named>("norm.name(Tensor input, str p='fro', int[]? dim=None, bool keepdim=False, *, dtype? dtype=None, Out out=None) -> Tensor", "");
   def_op<&ops::nanmean>("nanmean(Tensor input, int[]? dim=None, bool keepdim=False, *, dtype? dtype=None, Out out=None) -> Tensor",
                         "Mean of the elements that are not NaN.");
   def_op<&ops::dist>("dist(Tensor input, Tensor other, Scalar p=2) -> Tensor", "The p-norm of input - other.");

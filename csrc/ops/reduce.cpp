@@ -90,12 +90,12 @@ Tensor extreme_of_all(Reduce kind, const char* op, const Tensor& input, Out out)
   return reduce_to({kind, op}, input, DimSet::all(input.dim()), false, input.dtype(), 0, out);
 }
 
-Tensor extreme(Reduce kind, const char* op, const Tensor& input, IntList dim, bool keepdim, Out out) {
+Tensor extreme(Reduce kind, const char* op, const Tensor& input, OptionalDims dim, bool keepdim, Out out) {
   check_ordered(input, op);
   const DimSet dims = DimSet::of(input, dim, op);
   check(!out || out.target->dtype() == input.dtype(), "Expected the dtype for input and out to match, but got ",
         dtype_scalar_name(input.dtype()), " for input's dtype and ", out ? dtype_scalar_name(out.target->dtype()) : "", " for out's dtype.");
-  if (dim.empty()) {
+  if (!dim || dim->empty()) {
     check(input.numel() > 0, op, "(): Expected reduction dim to be specified for input.numel() == 0. Specify the reduction dim with the 'dim' argument.");
   } else {
     check_not_empty(input, dims, op);
@@ -183,6 +183,8 @@ Tensor mean(const Tensor& input, OptionalDims dim, bool keepdim, OptionalDType d
   const DType dt = dtype.value_or(input.dtype());
   check(floating(dt), "mean(): could not infer output dtype. ", dtype ? "Optional" : "Input",
         " dtype must be either a floating point or complex dtype. Got: ", dtype_scalar_name(dt));
+  // As with sum(), a result given is computed in its own dtype.
+  if (out && !dtype && can_cast(dt, out.target->dtype())) return mean(input, dim, keepdim, out.target->dtype(), out);
   return reduce_to({Reduce::mean, "mean"}, to_dtype(input, dt), DimSet::of(input, dim, "mean"), keepdim, dt, kNaN, out);
 }
 
@@ -219,12 +221,12 @@ std::tuple<Tensor, Tensor> max_dim(const Tensor& input, int64_t dim, bool keepdi
 std::tuple<Tensor, Tensor> min_dim(const Tensor& input, int64_t dim, bool keepdim) {
   return extreme_with_index(Reduce::min_index, "min", input, dim, keepdim);
 }
-Tensor amax(const Tensor& input, IntList dim, bool keepdim, Out out) { return extreme(Reduce::max, "amax", input, dim, keepdim, out); }
-Tensor amin(const Tensor& input, IntList dim, bool keepdim, Out out) { return extreme(Reduce::min, "amin", input, dim, keepdim, out); }
+Tensor amax(const Tensor& input, OptionalDims dim, bool keepdim, Out out) { return extreme(Reduce::max, "amax", input, dim, keepdim, out); }
+Tensor amin(const Tensor& input, OptionalDims dim, bool keepdim, Out out) { return extreme(Reduce::min, "amin", input, dim, keepdim, out); }
 
 std::tuple<Tensor, Tensor> aminmax(const Tensor& input, std::optional<int64_t> dim, bool keepdim) {
   const int64_t one[] = {dim.value_or(0)};
-  const IntList dims = dim ? IntList(one) : IntList();
+  const OptionalDims dims = dim ? OptionalDims(IntList(one)) : std::nullopt;
   check(dim || input.numel() > 0, "aminmax(): cannot compute aminmax over an empty dimension as the operation has no identity.");
   return {extreme(Reduce::min, "aminmax", input, dims, keepdim, {}), extreme(Reduce::max, "aminmax", input, dims, keepdim, {})};
 }
