@@ -73,7 +73,7 @@ def get_printoptions() -> dict[str, Any]:
 
 def tensor_repr(t: Any, *, tensor_contents: str | None = None) -> str:
     """Return the text that `repr(t)` and `print(t)` show, `tensor_contents` for the elements if given."""
-    plain = type(t) in (ctorch.Tensor, ctorch.nn.Parameter)
+    plain = type(t) in (ctorch.Tensor, ctorch.nn.Parameter, ctorch.nn.Buffer)
     prefix = "tensor(" if plain else f"{type(t).__name__}("
     contents = tensor_contents
     suffixes = []
@@ -98,8 +98,7 @@ def tensor_repr(t: Any, *, tensor_contents: str | None = None) -> str:
         suffixes.append(f"grad_fn=<{t.grad_fn.name()}>")
     elif t.requires_grad:
         suffixes.append("requires_grad=True")
-    heading = "Parameter containing:\n" if isinstance(t, ctorch.nn.Parameter) else ""
-    return heading + _with_suffixes(prefix + contents, suffixes, len(prefix))
+    return _with_suffixes(prefix + contents, suffixes, len(prefix))
 
 
 def tensor_format(t: Any, spec: str) -> str:
