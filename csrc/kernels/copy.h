@@ -26,8 +26,8 @@ struct CopyTable {
   ConvertFn convert[kNumDTypes][kNumDTypes];
   // By the logarithm of the element size: 1, 2, 4, 8, 16 bytes. The operands do not overlap.
   MoveFn move[5];
-  // Copy bytes past the caches, for results too large to stay in them. A thread that streamed calls stream_end() before others
-  // may read what it wrote.
+  // Copy bytes past the caches, for results too large to stay in them. A thread that streamed calls
+  // stream_end() before others may read what it wrote.
   void (*stream)(void* to, const void* from, int64_t bytes);
   void (*stream_end)();
   // Write one element n times.

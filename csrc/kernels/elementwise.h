@@ -9,8 +9,9 @@ namespace ctorch {
 
 inline constexpr int kMaxOperands = 7;  // the result, inputs and parameters of one functor
 
-// `rows` rows of n elements. Operand 0 is the result. Within a row an operand's elements are contiguous, or, if its bit in
-// `fixed` is set (bit i for input i, which is operand i + 1), one element serves the row. The result may be an input.
+// `rows` rows of n elements. Operand 0 is the result. Within a row an operand's elements are contiguous, or,
+// if its bit in `fixed` is set (bit i for input i, which is operand i + 1), one element serves the row. The
+// result may be an input.
 struct ElementwiseArgs {
   char* data[kMaxOperands];
   int64_t row_bytes[kMaxOperands];  // from one row to the next
@@ -22,7 +23,8 @@ using ElementwiseFn = void (*)(const ElementwiseArgs&);
 inline constexpr int kMaxFunctors = 192;
 
 struct ElementwiseTable {
-  // By the functor's number (functor_id in kernels/functors/lists.h) and the dtype it computes in; null where it has none.
+  // By the functor's number (functor_id in kernels/functors/lists.h) and the dtype it computes in; null where
+  // it has none.
   ElementwiseFn fn[kMaxFunctors][kNumDTypes];
 };
 

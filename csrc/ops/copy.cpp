@@ -14,27 +14,31 @@ Tensor copy_(const Tensor& self, const Tensor& src) {
   Dims strides = expand_strides(src.sizes(), src.strides(), self.sizes(), "copy_");
   if (self.numel() == 0) return self;
   if (self.storage() == src.storage()) {
-    if (self.offset() == src.offset() && self.strides() == strides && self.dtype() == src.dtype()) return self;
+    if (self.offset() == src.offset() && self.strides() == strides && self.dtype() == src.dtype())
+      return self;
     Tensor apart = empty(src.sizes(), src.dtype(), src.device());
     copy_(apart, src);
     return copy_(self, apart);
   }
   check(has_no_overlap(self.sizes(), self.strides()),
-        "unsupported operation: more than one element of the written-to tensor refers to a single memory location. Please clone() the "
+        "unsupported operation: more than one element of the written-to tensor refers to a single memory "
+        "location. Please clone() the "
         "tensor before performing the operation.");
   copy_elements(self, src, strides);
   return self;
 }
 
 void check_fill_value(const Scalar& value, DType dtype) {
-  check(is_complex(dtype) || !value.is_complex() || value.to_complex().imag() == 0, "value cannot be converted to type ", dtype,
-        " without overflow");
+  check(is_complex(dtype) || !value.is_complex() || value.to_complex().imag() == 0,
+        "value cannot be converted to type ", dtype, " without overflow");
   if (!is_integral(dtype)) return;
   visit_dtype<Integers>(dtype, "fill", [&]<class T>() {
     double v = value.to_double();
     // 2^63 and 2^64 are doubles; the largest integers below them are not.
-    double low = static_cast<double>(std::numeric_limits<T>::lowest()), high = static_cast<double>(std::numeric_limits<T>::max());
-    bool fits = sizeof(T) == 8 && value.is_integer() ? (std::is_signed_v<T> || value.to_double() >= 0) : v >= low && v <= high;
+    double low = static_cast<double>(std::numeric_limits<T>::lowest()),
+           high = static_cast<double>(std::numeric_limits<T>::max());
+    bool fits = sizeof(T) == 8 && value.is_integer() ? (std::is_signed_v<T> || value.to_double() >= 0)
+                                                     : v >= low && v <= high;
     // Small negative numbers wrap in unsigned dtypes, as in C.
     if (!std::is_signed_v<T> && v < 0) fits = -v <= high;
     check(fits, "value cannot be converted to type ", dtype, " without overflow");
@@ -56,15 +60,19 @@ Tensor fill_(const Tensor& self, const Scalar& value) {
   // What a second thread is worth waking for.
   constexpr int64_t kGrainBytes = 1 << 19;
   auto body = [&](int64_t begin, int64_t end) { fill(self.data() + begin * item, element, end - begin); };
-  if (self.numel() * item <= kGrainBytes) body(0, self.numel());
-  else parallel_for(0, self.numel(), kGrainBytes / item, body);
+  if (self.numel() * item <= kGrainBytes)
+    body(0, self.numel());
+  else
+    parallel_for(0, self.numel(), kGrainBytes / item, body);
   return self;
 }
 
 Tensor zero_(const Tensor& self) { return fill_(self, Scalar(0)); }
 
 Tensor clone(const Tensor& input) { return copy_(empty_like(input), input); }
-Tensor clone_contiguous(const Tensor& input) { return copy_(empty(input.sizes(), input.dtype(), input.device()), input); }
+Tensor clone_contiguous(const Tensor& input) {
+  return copy_(empty(input.sizes(), input.dtype(), input.device()), input);
+}
 Tensor contiguous(const Tensor& input) { return input.is_contiguous() ? input : clone_contiguous(input); }
 
 Tensor empty_like_in(const Tensor& like, MemoryFormat format, std::optional<DType> dtype) {
@@ -72,14 +80,20 @@ Tensor empty_like_in(const Tensor& like, MemoryFormat format, std::optional<DTyp
   if (format == MemoryFormat::preserve) return empty_like(like, dt);
   if (format == MemoryFormat::contiguous) return empty(like.sizes(), dt, like.device());
   int64_t want = format == MemoryFormat::channels_last ? 4 : 5;
-  check(like.dim() == want, "required rank ", want, " tensor to use ", want == 4 ? "channels_last" : "channels_last_3d", " format, got shape ", like.sizes());
+  check(like.dim() == want, "required rank ", want, " tensor to use ",
+        want == 4 ? "channels_last" : "channels_last_3d", " format, got shape ", like.sizes());
   return empty_strided(like.sizes(), channels_last_strides(like.sizes()), dt, like.device());
 }
-Tensor clone_in(const Tensor& input, MemoryFormat format) { return copy_(empty_like_in(input, format), input); }
+Tensor clone_in(const Tensor& input, MemoryFormat format) {
+  return copy_(empty_like_in(input, format), input);
+}
 Tensor contiguous_in(const Tensor& input, MemoryFormat format) {
-  check(format != MemoryFormat::preserve, "contiguous: preserve memory format is unsupported by the contiguous operator");
-  bool already = format == MemoryFormat::contiguous ? input.is_contiguous()
-                                                    : input.strides() == channels_last_strides(input.sizes()) || is_channels_last(input.sizes(), input.strides());
+  check(format != MemoryFormat::preserve,
+        "contiguous: preserve memory format is unsupported by the contiguous operator");
+  bool already = format == MemoryFormat::contiguous
+                     ? input.is_contiguous()
+                     : input.strides() == channels_last_strides(input.sizes()) ||
+                           is_channels_last(input.sizes(), input.strides());
   return already ? input : clone_in(input, format);
 }
 
@@ -89,7 +103,8 @@ Tensor to_dtype(const Tensor& input, DType dtype) {
 
 Tensor resize_(const Tensor& self, IntList sizes) {
   int64_t n = checked_numel(sizes, "resize_"), bytes;
-  check(!__builtin_mul_overflow(n + self.offset(), self.item_size(), &bytes), "resize_: the bytes of shape ", ShapeText{sizes}, " overflow");
+  check(!__builtin_mul_overflow(n + self.offset(), self.item_size(), &bytes), "resize_: the bytes of shape ",
+        ShapeText{sizes}, " overflow");
   if (bytes > self.storage()->bytes()) self.storage()->grow(bytes);
   self.impl()->set_geometry(self.offset(), sizes, contiguous_strides(sizes));
   return self;

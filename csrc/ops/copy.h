@@ -26,8 +26,8 @@ Tensor contiguous(const Tensor& input);
 // input itself if it has the dtype, else a converted copy in the same order of dims.
 Tensor to_dtype(const Tensor& input, DType dtype);
 
-// Give an out= tensor the shape of a result, as PyTorch does: it keeps its memory if that suffices. A tensor that has elements
-// should have the right shape already; it is resized all the same.
+// Give an out= tensor the shape of a result, as PyTorch does: it keeps its memory if that suffices. A tensor
+// that has elements should have the right shape already; it is resized all the same.
 void resize_output(const Tensor& target, IntList sizes, const char* op);
 // tensor.resize_(): the first elements stay, further ones are uninitialised.
 Tensor resize_(const Tensor& self, IntList sizes);

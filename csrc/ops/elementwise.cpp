@@ -19,7 +19,8 @@ bool all_true(const Tensor& t) {
 // Integer division by zero is an error; floats have infinities.
 void check_divisor(const Operand& divisor, DType common) {
   if (!is_integral(common)) return;
-  bool zero = divisor.is_tensor() ? !all_true(to_dtype(divisor.tensor(), DType::boolean)) : !divisor.scalar().to_bool();
+  bool zero = divisor.is_tensor() ? !all_true(to_dtype(divisor.tensor(), DType::boolean))
+                                  : !divisor.scalar().to_bool();
   check(!zero, "ZeroDivisionError");
 }
 
@@ -27,7 +28,8 @@ void check_alpha(DType common, const Scalar& alpha) {
   check(!alpha.is_bool() || is_bool(common), "Boolean alpha only supported for Boolean results.");
   check(is_differentiable(common) || alpha.is_integer() || alpha.is_bool(),
         "For integral input tensors, argument alpha must not be a floating point number.");
-  check(is_complex(common) || !alpha.is_complex(), "For non-complex input tensors, argument alpha must not be a complex number.");
+  check(is_complex(common) || !alpha.is_complex(),
+        "For non-complex input tensors, argument alpha must not be a complex number.");
 }
 
 bool is_one(const Scalar& s) { return s.is_integer() && s.to_int64() == 1; }
@@ -51,11 +53,13 @@ Tensor fill_result(const char* op, const Tensor& input, DType dtype, const Scala
   return fill_(make_result(op, input.sizes(), dtype, inputs, out), value);
 }
 
-// ---- one argument ------------------------------------------------------------------------------------------------------
+// ---- one argument
+// ------------------------------------------------------------------------------------------------------
 
 Tensor neg(const Tensor& input, Out out) {
   check(!is_bool(input.dtype()),
-        "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, use the `~` or "
+        "Negation, the `-` operator, on a bool tensor is not supported. If you are trying to invert a mask, "
+        "use the `~` or "
         "`logical_not()` operator instead.");
   return unary<fn::Neg>(input, out);
 }
@@ -72,20 +76,23 @@ Tensor square(const Tensor& input, Out out) {
 
 Tensor round_decimals(const Tensor& input, int64_t decimals, Out out) {
   if (decimals == 0) return rounding<fn::Round>(input, out);
-  check_implemented(!is_integral(input.dtype()), "\"round\" with decimals not implemented for '", dtype_scalar_name(input.dtype()), "'");
+  check_implemented(!is_integral(input.dtype()), "\"round\" with decimals not implemented for '",
+                    dtype_scalar_name(input.dtype()), "'");
   double scale = std::pow(10.0, static_cast<double>(std::abs(decimals)));
   return apply<fn::RoundScaled>({input}, {Scalar(scale), Scalar(decimals < 0)}, input.dtype(), out);
 }
 
 Tensor conj_physical(const Tensor& input, Out out) {
-  return is_complex(input.dtype()) ? unary<fn::ConjPhysical>(input, out) : copy_result("conj_physical", input, out);
+  return is_complex(input.dtype()) ? unary<fn::ConjPhysical>(input, out)
+                                   : copy_result("conj_physical", input, out);
 }
 
 Tensor logit(const Tensor& input, std::optional<double> eps, Out out) {
   return apply<fn::Logit>({input}, {Scalar(eps.value_or(-1.0))}, input.dtype(), out);
 }
 
-Tensor nan_to_num(const Tensor& input, double nan, std::optional<double> posinf, std::optional<double> neginf, Out out) {
+Tensor nan_to_num(const Tensor& input, double nan, std::optional<double> posinf, std::optional<double> neginf,
+                  Out out) {
   DType dt = input.dtype();
   if (!is_differentiable(dt)) return copy_result("nan_to_num", input, out);
   // The largest finite value of the dtype.
@@ -94,10 +101,12 @@ Tensor nan_to_num(const Tensor& input, double nan, std::optional<double> posinf,
   if (real == DType::float64) largest = std::numeric_limits<double>::max();
   if (real == DType::float16) largest = 65504;
   if (real == DType::bfloat16) largest = 3.3895313892515355e38;
-  return apply<fn::NanToNum>({input}, {Scalar(nan), Scalar(posinf.value_or(largest)), Scalar(neginf.value_or(-largest))}, dt, out);
+  return apply<fn::NanToNum>(
+      {input}, {Scalar(nan), Scalar(posinf.value_or(largest)), Scalar(neginf.value_or(-largest))}, dt, out);
 }
 
-// ---- arithmetic --------------------------------------------------------------------------------------------------------
+// ---- arithmetic
+// --------------------------------------------------------------------------------------------------------
 
 Tensor add(const Operand& input, const Operand& other, const Scalar& alpha, Out out) {
   DType common = result_type(input, other);
@@ -109,9 +118,11 @@ Tensor add(const Operand& input, const Operand& other, const Scalar& alpha, Out 
 Tensor sub(const Operand& input, const Operand& other, const Scalar& alpha, Out out) {
   bool a = is_bool(dtype_of_operand(input)), b = is_bool(dtype_of_operand(other));
   check(!(a && b),
-        "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or `logical_xor()` operator instead.");
+        "Subtraction, the `-` operator, with two bool tensors is not supported. Use the `^` or "
+        "`logical_xor()` operator instead.");
   check(!a && !b,
-        "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a mask, use the `~` or "
+        "Subtraction, the `-` operator, with a bool tensor is not supported. If you are trying to invert a "
+        "mask, use the `~` or "
         "`logical_not()` operator instead.");
   DType common = result_type(input, other);
   if (is_one(alpha)) return apply<fn::Sub>({input, other}, {}, common, out);
@@ -119,11 +130,17 @@ Tensor sub(const Operand& input, const Operand& other, const Scalar& alpha, Out 
   return apply<fn::AddScaled>({input, other}, {negate(alpha)}, common, out);
 }
 
-Tensor rsub(const Tensor& input, const Operand& other, const Scalar& alpha) { return sub(other, input, alpha, {}); }
+Tensor rsub(const Tensor& input, const Operand& other, const Scalar& alpha) {
+  return sub(other, input, alpha, {});
+}
 
-Tensor mul(const Operand& input, const Operand& other, Out out) { return apply<fn::Mul>({input, other}, {}, result_type(input, other), out); }
+Tensor mul(const Operand& input, const Operand& other, Out out) {
+  return apply<fn::Mul>({input, other}, {}, result_type(input, other), out);
+}
 
-Tensor div(const Operand& input, const Operand& other, Out out) { return apply<fn::Div>({input, other}, {}, result_type(input, other), out); }
+Tensor div(const Operand& input, const Operand& other, Out out) {
+  return apply<fn::Div>({input, other}, {}, result_type(input, other), out);
+}
 
 Tensor floor_divide(const Operand& input, const Operand& other, Out out) {
   DType common = result_type(input, other);
@@ -131,10 +148,12 @@ Tensor floor_divide(const Operand& input, const Operand& other, Out out) {
   return apply<fn::DivFloor>({input, other}, {}, common, out);
 }
 
-Tensor div_rounded(const Operand& input, const Operand& other, const std::optional<std::string>& rounding_mode, Out out) {
+Tensor div_rounded(const Operand& input, const Operand& other,
+                   const std::optional<std::string>& rounding_mode, Out out) {
   if (!rounding_mode) return div(input, other, out);
   if (*rounding_mode == "floor") return floor_divide(input, other, out);
-  check(*rounding_mode == "trunc", "div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '", *rounding_mode, "'");
+  check(*rounding_mode == "trunc",
+        "div expected rounding_mode to be one of None, 'trunc', or 'floor' but found '", *rounding_mode, "'");
   DType common = result_type(input, other);
   check_divisor(other, common);
   return apply<fn::DivTrunc>({input, other}, {}, common, out);
@@ -158,12 +177,12 @@ Tensor pow(const Operand& input, const Operand& exponent, Out out) {
     const Scalar& e = exponent.scalar();
     if (is_integral(common)) check(e.to_int64() >= 0, "Integers to negative integer powers are not allowed.");
     // Frequent exponents have exact and fast forms.
-    if (input.is_tensor() && input.tensor().dtype() == common && !e.is_complex() && !is_bool(common)) {
+    if (input.is_tensor() && input.tensor().dtype() == common && !e.is_complex()) {
       const Tensor& x = input.tensor();
       double value = e.to_double();
       if (value == 0) return fill_result("pow", x, common, Scalar(1), out);
       if (value == 1) return copy_result("pow", x, out);
-      if (value == 2) return mul(x, x, out);
+      if (value == 2 && !is_bool(common)) return mul(x, x, out);
       if (is_floating(common)) {
         if (value == 0.5) return unary<fn::Sqrt>(x, out);
         if (value == -0.5) return unary<fn::Rsqrt>(x, out);
@@ -171,13 +190,14 @@ Tensor pow(const Operand& input, const Operand& exponent, Out out) {
       }
     }
   }
-  return apply<fn::Pow>({input, exponent}, {}, is_bool(common) ? DType::int64 : common, out);
+  return apply<fn::Pow>({input, exponent}, {}, common, out);
 }
 
 Tensor float_power(const Operand& input, const Operand& exponent, Out out) {
   DType common = is_complex(result_type(input, exponent)) ? DType::complex128 : DType::float64;
   check(!out || out.target->dtype() == common || !out.inplace, "the base given to float_power_ has dtype ",
-        dtype_scalar_name(out.target ? out.target->dtype() : common), " but the operation's result requires dtype ", dtype_scalar_name(common));
+        dtype_scalar_name(out.target ? out.target->dtype() : common),
+        " but the operation's result requires dtype ", dtype_scalar_name(common));
   auto wide = [&](const Operand& o) { return o.is_tensor() ? to_dtype(o.tensor(), common) : Tensor(); };
   Tensor a = wide(input), b = wide(exponent);
   Operand base = a ? Operand(a) : input, power = b ? Operand(b) : exponent;
@@ -185,16 +205,21 @@ Tensor float_power(const Operand& input, const Operand& exponent, Out out) {
   return apply<fn::Pow>({base, power}, {}, common, out);
 }
 
-Tensor maximum(const Tensor& input, const Operand& other, Out out) { return binary<fn::Maximum>(input, other, out); }
-Tensor minimum(const Tensor& input, const Operand& other, Out out) { return binary<fn::Minimum>(input, other, out); }
+Tensor maximum(const Tensor& input, const Operand& other, Out out) {
+  return binary<fn::Maximum>(input, other, out);
+}
+Tensor minimum(const Tensor& input, const Operand& other, Out out) {
+  return binary<fn::Minimum>(input, other, out);
+}
 
 Tensor heaviside(const Tensor& input, const Tensor& values, Out out) {
-  check(input.dtype() == values.dtype(), "heaviside is not yet implemented for tensors with different dtypes.");
+  check(input.dtype() == values.dtype(),
+        "heaviside is not yet implemented for tensors with different dtypes.");
   return binary<fn::Heaviside>(input, values, out);
 }
 
-#define CT_BINARY(name, Functor_)                                            \
-  Tensor name(const Operand& input, const Operand& other, Out out) {         \
+#define CT_BINARY(name, Functor_)                                               \
+  Tensor name(const Operand& input, const Operand& other, Out out) {            \
     return apply<Functor_>({input, other}, {}, result_type(input, other), out); \
   }
 CT_BINARY(xlogy, fn::Xlogy)
@@ -205,10 +230,12 @@ CT_BINARY(bitwise_or, fn::BitwiseOr)
 CT_BINARY(bitwise_xor, fn::BitwiseXor)
 #undef CT_BINARY
 
-// ---- comparisons -------------------------------------------------------------------------------------------------------
+// ---- comparisons
+// -------------------------------------------------------------------------------------------------------
 
 Tensor isclose(const Tensor& input, const Tensor& other, double rtol, double atol, bool equal_nan) {
-  check(input.dtype() == other.dtype(), dtype_scalar_name(input.dtype()), " did not match ", dtype_scalar_name(other.dtype()));
+  check(input.dtype() == other.dtype(), dtype_scalar_name(input.dtype()), " did not match ",
+        dtype_scalar_name(other.dtype()));
   check(rtol >= 0, "rtol must be greater than or equal to zero, but got ", rtol);
   check(atol >= 0, "atol must be greater than or equal to zero, but got ", atol);
   // Integers are compared in float64.
@@ -222,27 +249,33 @@ bool allclose(const Tensor& input, const Tensor& other, double rtol, double atol
 }
 
 bool equal(const Tensor& input, const Tensor& other) {
-  check(input.dtype() == other.dtype(), "Expected all tensors to have the same dtype, but got ", input.dtype(), " and ", other.dtype());
+  check(input.dtype() == other.dtype(), "Expected all tensors to have the same dtype, but got ",
+        input.dtype(), " and ", other.dtype());
   return input.sizes() == other.sizes() && all_true(binary<fn::Eq>(input, other, {}));
 }
 
-// ---- three arguments ---------------------------------------------------------------------------------------------------
+// ---- three arguments
+// ---------------------------------------------------------------------------------------------------
 
 Tensor where(const Tensor& condition, const Operand& input, const Operand& other, Out out) {
   check(condition.dtype() == DType::boolean || condition.dtype() == DType::uint8,
-        "where expected condition to be a boolean tensor, but got a tensor with dtype ", dtype_scalar_name(condition.dtype()));
+        "where expected condition to be a boolean tensor, but got a tensor with dtype ",
+        dtype_scalar_name(condition.dtype()));
   DType common = result_type(input, other);
   // The kernel only moves bits, and every dtype has that of its size.
   return apply<fn::Where>({condition, input, other}, {}, common, out);
 }
 
 Tensor masked_fill(const Tensor& input, const Tensor& mask, const Operand& value, Out out) {
-  check(mask.dtype() == DType::boolean, "masked_fill only supports boolean masks, but got mask with dtype ", mask.dtype());
+  check(mask.dtype() == DType::boolean, "masked_fill only supports boolean masks, but got mask with dtype ",
+        mask.dtype());
   if (value.is_tensor()) {
-    check(value.tensor().dim() == 0, "masked_fill only supports a 0-dimensional value tensor, but got tensor with ", value.tensor().dim(),
-          " dimension(s).");
+    check(value.tensor().dim() == 0,
+          "masked_fill only supports a 0-dimensional value tensor, but got tensor with ",
+          value.tensor().dim(), " dimension(s).");
     DType from = value.tensor().dtype();
-    check(is_complex(input.dtype()) || !is_complex(from), "masked_fill: value of dtype ", from, " cannot be converted to ", input.dtype());
+    check(is_complex(input.dtype()) || !is_complex(from), "masked_fill: value of dtype ", from,
+          " cannot be converted to ", input.dtype());
   } else {
     check_fill_value(value.scalar(), input.dtype());
   }
@@ -250,25 +283,30 @@ Tensor masked_fill(const Tensor& input, const Tensor& mask, const Operand& value
 }
 
 Tensor lerp(const Tensor& input, const Tensor& end, const Operand& weight, Out out) {
-  check(input.dtype() == end.dtype(), "expected dtype ", input.dtype(), " for `end` but got dtype ", end.dtype());
-  check(!weight.is_tensor() || weight.tensor().dtype() == input.dtype(), "expected dtype ", input.dtype(), " for `weight` but got dtype ",
-        dtype_of_operand(weight));
+  check(input.dtype() == end.dtype(), "expected dtype ", input.dtype(), " for `end` but got dtype ",
+        end.dtype());
+  check(!weight.is_tensor() || weight.tensor().dtype() == input.dtype(), "expected dtype ", input.dtype(),
+        " for `weight` but got dtype ", dtype_of_operand(weight));
   return apply<fn::Lerp>({input, end, weight}, {}, input.dtype(), out);
 }
 
-Tensor addcmul(const Tensor& input, const Tensor& tensor1, const Tensor& tensor2, const Scalar& value, Out out) {
+Tensor addcmul(const Tensor& input, const Tensor& tensor1, const Tensor& tensor2, const Scalar& value,
+               Out out) {
   Promotion p;
   p.add(input);
   p.add(tensor1);
   p.add(tensor2);
   DType common = p.result();
-  check(is_differentiable(common) || !value.is_floating(), "For integral input tensors, argument value must not be a floating point number.");
+  check(is_differentiable(common) || !value.is_floating(),
+        "For integral input tensors, argument value must not be a floating point number.");
   return apply<fn::Addcmul>({input, tensor1, tensor2}, {value}, common, out);
 }
 
-Tensor addcdiv(const Tensor& input, const Tensor& tensor1, const Tensor& tensor2, const Scalar& value, Out out) {
+Tensor addcdiv(const Tensor& input, const Tensor& tensor1, const Tensor& tensor2, const Scalar& value,
+               Out out) {
   check(is_differentiable(tensor1.dtype()) || is_differentiable(tensor2.dtype()),
-        "Integer division with addcdiv is no longer supported, and in a future release addcdiv will perform a true division of tensor1 and tensor2.");
+        "Integer division with addcdiv is no longer supported, and in a future release addcdiv will perform "
+        "a true division of tensor1 and tensor2.");
   Promotion p;
   p.add(input);
   p.add(tensor1);
@@ -276,10 +314,15 @@ Tensor addcdiv(const Tensor& input, const Tensor& tensor1, const Tensor& tensor2
   return apply<fn::Addcdiv>({input, tensor1, tensor2}, {value}, p.result(), out);
 }
 
-Tensor clamp_min(const Tensor& input, const Operand& min, Out out) { return clamp(input, min, std::nullopt, out); }
-Tensor clamp_max(const Tensor& input, const Operand& max, Out out) { return clamp(input, std::nullopt, max, out); }
+Tensor clamp_min(const Tensor& input, const Operand& min, Out out) {
+  return clamp(input, min, std::nullopt, out);
+}
+Tensor clamp_max(const Tensor& input, const Operand& max, Out out) {
+  return clamp(input, std::nullopt, max, out);
+}
 
-Tensor clamp(const Tensor& input, const std::optional<Operand>& min, const std::optional<Operand>& max, Out out) {
+Tensor clamp(const Tensor& input, const std::optional<Operand>& min, const std::optional<Operand>& max,
+             Out out) {
   check(min || max, "torch.clamp: At least one of 'min' or 'max' must not be None");
   Promotion p;
   p.add(input);
@@ -292,7 +335,8 @@ Tensor clamp(const Tensor& input, const std::optional<Operand>& min, const std::
   return apply<fn::Clamp>({input, *min, *max}, {}, common, out);
 }
 
-// ---- activations -------------------------------------------------------------------------------------------------------
+// ---- activations
+// -------------------------------------------------------------------------------------------------------
 
 Tensor threshold(const Tensor& input, const Scalar& threshold, const Scalar& value, Out out) {
   return apply<fn::Threshold>({input}, {threshold, value}, input.dtype(), out);
@@ -318,24 +362,32 @@ Tensor gelu(const Tensor& input, const std::string& approximate, Out out) {
   return is_tanh(approximate) ? unary<fn::GeluTanh>(input, out) : unary<fn::Gelu>(input, out);
 }
 Tensor gelu_backward(const Tensor& grad, const Tensor& input, const std::string& approximate) {
-  return is_tanh(approximate) ? backward<fn::GeluTanhBackward>(grad, input) : backward<fn::GeluBackward>(grad, input);
+  return is_tanh(approximate) ? backward<fn::GeluTanhBackward>(grad, input)
+                              : backward<fn::GeluBackward>(grad, input);
 }
 
-Tensor elu(const Tensor& input, const Scalar& alpha, const Scalar& scale, const Scalar& input_scale, Out out) {
-  return apply<fn::Elu>({input}, {Scalar(alpha.to_double() * scale.to_double()), scale, input_scale}, input.dtype(), out);
+Tensor elu(const Tensor& input, const Scalar& alpha, const Scalar& scale, const Scalar& input_scale,
+           Out out) {
+  return apply<fn::Elu>({input}, {Scalar(alpha.to_double() * scale.to_double()), scale, input_scale},
+                        input.dtype(), out);
 }
-Tensor elu_backward(const Tensor& grad, const Scalar& alpha, const Scalar& scale, const Scalar& input_scale, bool is_result, const Tensor& self_or_result) {
+Tensor elu_backward(const Tensor& grad, const Scalar& alpha, const Scalar& scale, const Scalar& input_scale,
+                    bool is_result, const Tensor& self_or_result) {
   check(!is_result || alpha.to_double() >= 0,
-        "In-place elu backward calculation is triggered with a negative slope which is not supported. This is caused by calling in-place forward "
+        "In-place elu backward calculation is triggered with a negative slope which is not supported. This "
+        "is caused by calling in-place forward "
         "function with a negative slope, please call out-of-place version instead.");
-  return apply<fn::EluBackward>({grad, self_or_result}, {Scalar(alpha.to_double() * scale.to_double()), scale, input_scale, Scalar(is_result)},
-                                result_type(grad, self_or_result), {});
+  return apply<fn::EluBackward>(
+      {grad, self_or_result},
+      {Scalar(alpha.to_double() * scale.to_double()), scale, input_scale, Scalar(is_result)},
+      result_type(grad, self_or_result), {});
 }
 
 Tensor softplus(const Tensor& input, const Scalar& beta, const Scalar& threshold, Out out) {
   return apply<fn::Softplus>({input}, {beta, threshold}, input.dtype(), out);
 }
-Tensor softplus_backward(const Tensor& grad, const Tensor& input, const Scalar& beta, const Scalar& threshold) {
+Tensor softplus_backward(const Tensor& grad, const Tensor& input, const Scalar& beta,
+                         const Scalar& threshold) {
   return apply<fn::SoftplusBackward>({grad, input}, {beta, threshold}, result_type(grad, input), {});
 }
 
@@ -343,16 +395,21 @@ Tensor hardtanh(const Tensor& input, const Scalar& min_val, const Scalar& max_va
   check(!is_bool(input.dtype()), "Bool inputs not supported for hardtanh");
   DType dt = input.dtype();
   if (is_integral(dt) && !is_signed(dt))
-    check(min_val.to_double() >= 0 && max_val.to_double() >= 0, "cannot do hardtanh on an unsigned type with negative limits");
+    check(min_val.to_double() >= 0 && max_val.to_double() >= 0,
+          "cannot do hardtanh on an unsigned type with negative limits");
   return apply<fn::Clamp>({input, min_val, max_val}, {}, dt, out);
 }
-Tensor hardtanh_backward(const Tensor& grad, const Tensor& input, const Scalar& min_val, const Scalar& max_val) {
+Tensor hardtanh_backward(const Tensor& grad, const Tensor& input, const Scalar& min_val,
+                         const Scalar& max_val) {
   return apply<fn::HardtanhBackward>({grad, input}, {min_val, max_val}, result_type(grad, input), {});
 }
 
-Tensor hardshrink(const Tensor& input, const Scalar& lambd, Out out) { return apply<fn::Hardshrink>({input}, {lambd}, input.dtype(), out); }
+Tensor hardshrink(const Tensor& input, const Scalar& lambd, Out out) {
+  return apply<fn::Hardshrink>({input}, {lambd}, input.dtype(), out);
+}
 Tensor softshrink(const Tensor& input, const Scalar& lambd, Out out) {
-  check(lambd.to_double() >= 0, "lambda must be greater or equal to 0, but found to be ", lambd.to_double(), ".");
+  check(lambd.to_double() >= 0, "lambda must be greater or equal to 0, but found to be ", lambd.to_double(),
+        ".");
   return apply<fn::Softshrink>({input}, {lambd}, input.dtype(), out);
 }
 Tensor shrink_backward(const Tensor& grad, const Tensor& input, const Scalar& lambd) {

@@ -1,5 +1,5 @@
-// Element-wise operations. What is no more than its functor comes from unary<F>() and binary<F>(); named here are those with
-// arguments, checks or rules of their own, and the arithmetic that other operations use.
+// Element-wise operations. What is no more than its functor comes from unary<F>() and binary<F>(); named here
+// are those with arguments, checks or rules of their own, and the arithmetic that other operations use.
 #pragma once
 
 #include <array>
@@ -14,18 +14,24 @@ namespace ctorch::ops {
 namespace fn = functors;
 
 template <class F>
-inline constexpr Functor kFunctor = {F::name, fn::functor_id<F>, F::inputs, F::params, F::masks, static_cast<int>(std::size(F::masks)),
-                                     F::promote, F::result, F::first_is_bool, F::bits};
+inline constexpr Functor kFunctor = {F::name,    fn::functor_id<F>, F::inputs,
+                                     F::params,  F::masks,          static_cast<int>(std::size(F::masks)),
+                                     F::promote, F::result,         F::first_is_bool,
+                                     F::bits,    F::wide_numbers};
 
 // The dtype in which inputs of the common dtype are computed.
 inline DType promoted(Promote rule, DType common) {
-  return rule == Promote::logical ? DType::boolean : rule == Promote::to_float ? to_float_dtype(common) : common;
+  return rule == Promote::logical    ? DType::boolean
+         : rule == Promote::to_float ? to_float_dtype(common)
+                                     : common;
 }
 
 // Apply F in the inputs' common dtype, promoted by F's rule.
 template <class F>
-Tensor apply(std::initializer_list<Operand> inputs, std::initializer_list<Scalar> params, DType common, Out out) {
-  return run_elementwise(kFunctor<F>, {inputs.begin(), inputs.size()}, {params.begin(), params.size()}, promoted(F::promote, common), out);
+Tensor apply(std::initializer_list<Operand> inputs, std::initializer_list<Scalar> params, DType common,
+             Out out) {
+  return run_elementwise(kFunctor<F>, {inputs.begin(), inputs.size()}, {params.begin(), params.size()},
+                         promoted(F::promote, common), out);
 }
 template <class F>
 Tensor unary(const Tensor& input, Out out) {
@@ -52,14 +58,16 @@ Tensor square(const Tensor& input, Out out);
 Tensor round_decimals(const Tensor& input, int64_t decimals, Out out);
 Tensor conj_physical(const Tensor& input, Out out);
 Tensor logit(const Tensor& input, std::optional<double> eps, Out out);
-Tensor nan_to_num(const Tensor& input, double nan, std::optional<double> posinf, std::optional<double> neginf, Out out);
+Tensor nan_to_num(const Tensor& input, double nan, std::optional<double> posinf, std::optional<double> neginf,
+                  Out out);
 
 Tensor add(const Operand& input, const Operand& other, const Scalar& alpha, Out out);
 Tensor sub(const Operand& input, const Operand& other, const Scalar& alpha, Out out);
 Tensor rsub(const Tensor& input, const Operand& other, const Scalar& alpha);
 Tensor mul(const Operand& input, const Operand& other, Out out);
 Tensor div(const Operand& input, const Operand& other, Out out);
-Tensor div_rounded(const Operand& input, const Operand& other, const std::optional<std::string>& rounding_mode, Out out);
+Tensor div_rounded(const Operand& input, const Operand& other,
+                   const std::optional<std::string>& rounding_mode, Out out);
 Tensor floor_divide(const Operand& input, const Operand& other, Out out);
 Tensor fmod(const Tensor& input, const Operand& other, Out out);
 Tensor remainder(const Operand& input, const Operand& other, Out out);
@@ -82,9 +90,12 @@ bool equal(const Tensor& input, const Tensor& other);
 Tensor where(const Tensor& condition, const Operand& input, const Operand& other, Out out);
 Tensor masked_fill(const Tensor& input, const Tensor& mask, const Operand& value, Out out);
 Tensor lerp(const Tensor& input, const Tensor& end, const Operand& weight, Out out);
-Tensor addcmul(const Tensor& input, const Tensor& tensor1, const Tensor& tensor2, const Scalar& value, Out out);
-Tensor addcdiv(const Tensor& input, const Tensor& tensor1, const Tensor& tensor2, const Scalar& value, Out out);
-Tensor clamp(const Tensor& input, const std::optional<Operand>& min, const std::optional<Operand>& max, Out out);
+Tensor addcmul(const Tensor& input, const Tensor& tensor1, const Tensor& tensor2, const Scalar& value,
+               Out out);
+Tensor addcdiv(const Tensor& input, const Tensor& tensor1, const Tensor& tensor2, const Scalar& value,
+               Out out);
+Tensor clamp(const Tensor& input, const std::optional<Operand>& min, const std::optional<Operand>& max,
+             Out out);
 Tensor clamp_min(const Tensor& input, const Operand& min, Out out);
 Tensor clamp_max(const Tensor& input, const Operand& max, Out out);
 
@@ -96,11 +107,14 @@ Tensor leaky_relu_backward(const Tensor& grad, const Tensor& input, const Scalar
 Tensor gelu(const Tensor& input, const std::string& approximate, Out out);
 Tensor gelu_backward(const Tensor& grad, const Tensor& input, const std::string& approximate);
 Tensor elu(const Tensor& input, const Scalar& alpha, const Scalar& scale, const Scalar& input_scale, Out out);
-Tensor elu_backward(const Tensor& grad, const Scalar& alpha, const Scalar& scale, const Scalar& input_scale, bool is_result, const Tensor& self_or_result);
+Tensor elu_backward(const Tensor& grad, const Scalar& alpha, const Scalar& scale, const Scalar& input_scale,
+                    bool is_result, const Tensor& self_or_result);
 Tensor softplus(const Tensor& input, const Scalar& beta, const Scalar& threshold, Out out);
-Tensor softplus_backward(const Tensor& grad, const Tensor& input, const Scalar& beta, const Scalar& threshold);
+Tensor softplus_backward(const Tensor& grad, const Tensor& input, const Scalar& beta,
+                         const Scalar& threshold);
 Tensor hardtanh(const Tensor& input, const Scalar& min_val, const Scalar& max_val, Out out);
-Tensor hardtanh_backward(const Tensor& grad, const Tensor& input, const Scalar& min_val, const Scalar& max_val);
+Tensor hardtanh_backward(const Tensor& grad, const Tensor& input, const Scalar& min_val,
+                         const Scalar& max_val);
 Tensor hardshrink(const Tensor& input, const Scalar& lambd, Out out);
 Tensor softshrink(const Tensor& input, const Scalar& lambd, Out out);
 Tensor shrink_backward(const Tensor& grad, const Tensor& input, const Scalar& lambd);

@@ -19,7 +19,8 @@ Tensor question(const Tensor& input, Out out) {
   bool always = std::is_same_v<F, fn::Isfinite>;
   bool asks_sign = std::is_same_v<F, fn::Signbit> && !is_bool(input.dtype());
   bool exact = is_integral(input.dtype()) || is_bool(input.dtype());
-  return exact && !asks_sign ? fill_result(F::name, input, DType::boolean, Scalar(always), out) : unary<F>(input, out);
+  return exact && !asks_sign ? fill_result(F::name, input, DType::boolean, Scalar(always), out)
+                             : unary<F>(input, out);
 }
 
 }  // namespace ctorch::ops

@@ -11,7 +11,8 @@ namespace ctorch::ops {
 namespace detail {
 
 void Geometry::order(int first, int* perm) const {
-  // Insertion sort, as two dims may be incomparable: an operand in which one of them is broadcast does not say.
+  // Insertion sort, as two dims may be incomparable: an operand in which one of them is broadcast does not
+  // say.
   auto compare = [&](int a, int b) {
     for (int i = first; i < operands; ++i) {
       int64_t sa = std::abs(walk[i].stride[a]), sb = std::abs(walk[i].stride[b]);
@@ -89,12 +90,13 @@ namespace {
 using detail::Geometry;
 using detail::kMaxDims;
 
-// Below this many elements a second thread costs more than it saves (some 5 us to wake it; a cheap kernel does 4 elements/ns).
+// Below this many elements a second thread costs more than it saves (some 5 us to wake it; a cheap kernel
+// does 4 elements/ns).
 constexpr int64_t kParallelElements = 1 << 15;
-// Results from this size on are stored past the caches: they would not stay there, and reading each line before writing it
-// takes a third of the bandwidth. Measured on a 2-core Xeon with 2 MB of L2 per core.
+// Results from this size on are stored past the caches: they would not stay there, and reading each line
+// before writing it takes a third of the bandwidth. Measured on a 2-core Xeon with 2 MB of L2 per core.
 constexpr int64_t kStreamBytes = 8 << 20;
-constexpr int64_t kBufferBytes = 8192;   // per operand; several fit into L1
+constexpr int64_t kBufferBytes = 8192;    // per operand; several fit into L1
 constexpr int64_t kDirectTile = 1 << 14;  // elements handed to a kernel at once where no buffer limits it
 
 int log2_size(DType dt) { return __builtin_ctzll(static_cast<unsigned long long>(item_size(dt))); }
@@ -112,7 +114,8 @@ void set_strides(Geometry& g, int operand, const Tensor& t, IntList strides, Int
 }
 
 void set_shape(Geometry& g, IntList shape) {
-  check(shape.size() <= kMaxDims, "tensors with more than ", kMaxDims, " dims are not supported, got ", shape.size());
+  check(shape.size() <= kMaxDims, "tensors with more than ", kMaxDims, " dims are not supported, got ",
+        shape.size());
   g.dims = static_cast<int>(shape.size());
   g.numel = 1;
   for (int d = 0; d < g.dims; ++d) {
@@ -123,8 +126,8 @@ void set_shape(Geometry& g, IntList shape) {
 
 // Tiles of the two inner dims, over which the outer ones are stepped.
 struct Tiles {
-  int64_t n, rows;               // of a full tile
-  int64_t across, down, outer;   // how many
+  int64_t n, rows;              // of a full tile
+  int64_t across, down, outer;  // how many
   Tiles(const Geometry& g, int64_t n, int64_t rows) : n(n), rows(rows) {
     int64_t size0 = g.dims > 0 ? g.size[0] : 1, size1 = g.dims > 1 ? g.size[1] : 1;
     across = (size0 + n - 1) / n;
@@ -168,10 +171,11 @@ void for_tiles(const Tiles& tiles, int64_t numel, FunctionRef<void(int64_t, int6
   }
 }
 
-// Put next to dim 0 the dim along which `operand` is contiguous, if that is not dim 0: tiles are then squares that a move
-// transposes in registers.
+// Put next to dim 0 the dim along which `operand` is contiguous, if that is not dim 0: tiles are then squares
+// that a move transposes in registers.
 bool find_transposed(Geometry& g, int operand, int64_t item) {
-  if (g.dims < 2 || std::abs(g.walk[operand].stride[0]) <= item || g.walk[operand].stride[0] == 0) return false;
+  if (g.dims < 2 || std::abs(g.walk[operand].stride[0]) <= item || g.walk[operand].stride[0] == 0)
+    return false;
   for (int d = 1; d < g.dims; ++d) {
     if (g.walk[operand].stride[d] != item) continue;
     std::swap(g.size[1], g.size[d]);
@@ -181,7 +185,8 @@ bool find_transposed(Geometry& g, int operand, int64_t item) {
   return false;
 }
 
-// ---- the executor of kernels -------------------------------------------------------------------------------------------
+// ---- the executor of kernels
+// -------------------------------------------------------------------------------------------
 
 struct Executor {
   Geometry g;
@@ -225,14 +230,17 @@ struct Executor {
     mask = ~0u;
     for (int i = 0; i < f.num_masks; ++i) {
       unsigned m = f.masks[i];
-      if ((m & params) == params && (m & ~fixed) == 0 && (mask == ~0u || __builtin_popcount(m) > __builtin_popcount(mask))) mask = m;
+      if ((m & params) == params && (m & ~fixed) == 0 &&
+          (mask == ~0u || __builtin_popcount(m) > __builtin_popcount(mask)))
+        mask = m;
     }
     for (int k = 1; k <= f.inputs; ++k)
       if (mask >> (k - 1) & 1) buffered[k] = false;
     // In place the lines are in the caches already.
     bool in_place = false;
     for (int k = 1; k <= f.inputs; ++k) in_place |= g.walk[k].data == g.walk[0].data;
-    stream = !in_place && g.numel * item_size(stored[0]) >= kStreamBytes && stride(0, 0) == item_size(stored[0]) && n >= 256;
+    stream = !in_place && g.numel * item_size(stored[0]) >= kStreamBytes &&
+             stride(0, 0) == item_size(stored[0]) && n >= 256;
     if (stream) buffered[0] = true;
   }
 
@@ -246,7 +254,8 @@ struct Executor {
     }
     int64_t limit = any ? kBufferBytes / item : kDirectTile, n = g.dims ? g.size[0] : 1;
     for (int k = 1; k <= inputs; ++k)
-      if (buffered[k] && find_transposed(g, k, item_size(stored[k]))) return Tiles(g, std::min<int64_t>(g.size[0], limit / 32), 32);
+      if (buffered[k] && find_transposed(g, k, item_size(stored[k])))
+        return Tiles(g, std::min<int64_t>(g.size[0], limit / 32), 32);
     n = std::min(n, limit);
     return Tiles(g, n, std::max<int64_t>(1, limit / n));
   }
@@ -259,8 +268,15 @@ struct Executor {
     const char* from = at.data[k];
     if (!whole) {
       char* to = stored[k] == computed[k] ? buffer : staging;
-      copy.move[log2_size(stored[k])]({.to = to, .from = from, .n = at.n, .rows = at.rows, .to_stride = item, .to_row = at.n * item,
-                                       .from_stride = stride(k, 0), .from_row = stride(k, 1), .stream = false});
+      copy.move[log2_size(stored[k])]({.to = to,
+                                       .from = from,
+                                       .n = at.n,
+                                       .rows = at.rows,
+                                       .to_stride = item,
+                                       .to_row = at.n * item,
+                                       .from_stride = stride(k, 0),
+                                       .from_row = stride(k, 1),
+                                       .stream = false});
       from = to;
     }
     if (from != buffer) convert_elements(buffer, computed[k], from, stored[k], n);
@@ -278,10 +294,18 @@ struct Executor {
       from = staging;
     }
     if (stream) {
-      for (int64_t r = 0; r < at.rows; ++r) copy.stream(at.data[0] + r * stride(0, 1), from + r * at.n * item, at.n * item);
+      for (int64_t r = 0; r < at.rows; ++r)
+        copy.stream(at.data[0] + r * stride(0, 1), from + r * at.n * item, at.n * item);
     } else {
-      copy.move[log2_size(stored[0])]({.to = at.data[0], .from = from, .n = at.n, .rows = at.rows, .to_stride = stride(0, 0), .to_row = stride(0, 1),
-                                       .from_stride = item, .from_row = at.n * item, .stream = false});
+      copy.move[log2_size(stored[0])]({.to = at.data[0],
+                                       .from = from,
+                                       .n = at.n,
+                                       .rows = at.rows,
+                                       .to_stride = stride(0, 0),
+                                       .to_row = stride(0, 1),
+                                       .from_stride = item,
+                                       .from_row = at.n * item,
+                                       .stream = false});
     }
   }
 
@@ -324,7 +348,8 @@ struct Executor {
 };
 
 bool same_geometry(const Tensor& a, const Tensor& b) {
-  return a.data() == b.data() && a.dtype() == b.dtype() && a.sizes() == b.sizes() && a.strides() == b.strides();
+  return a.data() == b.data() && a.dtype() == b.dtype() && a.sizes() == b.sizes() &&
+         a.strides() == b.strides();
 }
 
 // Whether the bytes that two tensors span meet.
@@ -377,8 +402,10 @@ Dims broadcast_inputs(const char* op, std::span<const Operand> inputs) {
   for (const Operand& o : inputs) {
     if (!o.is_tensor()) continue;
     const Dims& sizes = o.tensor().sizes();
-    if (!first) shape = sizes;
-    else if (!(sizes == shape)) shape = broadcast_shapes(shape, sizes, op);
+    if (!first)
+      shape = sizes;
+    else if (!(sizes == shape))
+      shape = broadcast_shapes(shape, sizes, op);
     first = &o.tensor();
   }
   return shape;
@@ -398,7 +425,8 @@ ElementwiseFn find_kernel(const Functor& f, DType compute, DType common) {
 }
 
 // The common case in as few steps as possible: contiguous tensors of one shape and dtype, and numbers.
-bool try_small(const Functor& f, std::span<const Operand> inputs, std::span<const Scalar> params, DType common, Out out, Tensor& result) {
+bool try_small(const Functor& f, std::span<const Operand> inputs, std::span<const Scalar> params,
+               DType common, Out out, Tensor& result) {
   const Tensor* first = nullptr;
   ElementwiseArgs args;
   alignas(16) char values[kMaxOperands][16];
@@ -408,9 +436,12 @@ bool try_small(const Functor& f, std::span<const Operand> inputs, std::span<cons
     ++k;
     if (o.is_tensor()) {
       const Tensor& t = o.tensor();
-      if (!t.is_contiguous() || t.dtype() != (k == 1 && f.first_is_bool ? DType::boolean : common)) return false;
-      if (!first) first = &t;
-      else if (!(t.sizes() == first->sizes())) return false;
+      if (!t.is_contiguous() || t.dtype() != (k == 1 && f.first_is_bool ? DType::boolean : common))
+        return false;
+      if (!first)
+        first = &t;
+      else if (!(t.sizes() == first->sizes()))
+        return false;
       args.data[k] = t.data();
     } else {
       store_scalar(values[k], common, o.scalar());
@@ -477,19 +508,22 @@ void convert_elements(void* to, DType to_dtype, const void* from, DType from_dty
 Tensor make_result(const char* op, IntList shape, DType dtype, std::span<const Operand> inputs, Out out) {
   if (!out) return allocate_result(shape, dtype, inputs);
   const Tensor& target = *out.target;
-  check(can_cast(dtype, target.dtype()), "result type ", dtype_scalar_name(dtype), " can't be cast to the desired output type ",
-        dtype_scalar_name(target.dtype()));
+  check(can_cast(dtype, target.dtype()), "result type ", dtype_scalar_name(dtype),
+        " can't be cast to the desired output type ", dtype_scalar_name(target.dtype()));
   if (!same(target.sizes(), shape)) {
-    check(!out.inplace, "output with shape ", target.sizes(), " doesn't match the broadcast shape ", ShapeText{shape}, " (", op, ")");
+    check(!out.inplace, "output with shape ", target.sizes(), " doesn't match the broadcast shape ",
+          ShapeText{shape}, " (", op, ")");
     resize_output(target, shape, op);
   }
   check(has_no_overlap(target.sizes(), target.strides()),
-        "unsupported operation: more than one element of the written-to tensor refers to a single memory location. Please clone() the "
+        "unsupported operation: more than one element of the written-to tensor refers to a single memory "
+        "location. Please clone() the "
         "tensor before performing the operation.");
   return target;
 }
 
-Tensor run_elementwise(const Functor& f, std::span<const Operand> inputs, std::span<const Scalar> params, DType common, Out out) {
+Tensor run_elementwise(const Functor& f, std::span<const Operand> inputs, std::span<const Scalar> params,
+                       DType common, Out out) {
   Tensor result;
   if (try_small(f, inputs, params, common, out, result)) return result;
 
@@ -512,10 +546,18 @@ Tensor run_elementwise(const Functor& f, std::span<const Operand> inputs, std::s
   g.operands = 1 + f.inputs + f.params;
   set_strides(g, 0, result, result.strides(), result.sizes());
   e.stored[0] = result.dtype();
-  e.computed[0] = f.result == Result::same ? compute : f.result == Result::boolean ? DType::boolean : to_real(compute);
+  e.computed[0] = f.result == Result::same      ? compute
+                  : f.result == Result::boolean ? DType::boolean
+                                                : to_real(compute);
   auto set_number = [&](int k, const Scalar& value) {
     e.stored[k] = e.computed[k] = k == 1 && f.first_is_bool ? DType::boolean : compute;
-    store_scalar(e.constant[k], e.computed[k], value);
+    if (compute != common && k <= f.inputs && !f.wide_numbers) {
+      char rounded[2];
+      store_scalar(rounded, common, value);
+      convert_elements(e.constant[k], compute, rounded, common, 1);
+    } else {
+      store_scalar(e.constant[k], e.computed[k], value);
+    }
     g.walk[k].data = e.constant[k];
     for (int d = 0; d < g.dims; ++d) g.walk[k].stride[d] = 0;
   };
@@ -553,19 +595,28 @@ void copy_elements(const Tensor& to, const Tensor& src, const Dims& src_strides)
   if (to.dtype() == src.dtype()) {
     bool transposed = stride(0, 0) == item && find_transposed(g, 1, item);
     int64_t limit = std::max<int64_t>(1, (1 << 17) / item);
-    Tiles tiles(g, transposed ? std::min<int64_t>(n, 4096) : std::min(n, limit), transposed ? 256 / std::min<int64_t>(item, 64) : std::max<int64_t>(1, limit / n));
+    Tiles tiles(g, transposed ? std::min<int64_t>(n, 4096) : std::min(n, limit),
+                transposed ? 256 / std::min<int64_t>(item, 64) : std::max<int64_t>(1, limit / n));
     for_tiles(tiles, g.numel, [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
         TileAt at = locate(g, tiles, t);
-        copy.move[log2_size(to.dtype())]({.to = at.data[0], .from = at.data[1], .n = at.n, .rows = at.rows, .to_stride = stride(0, 0), .to_row = stride(0, 1),
-                                          .from_stride = stride(1, 0), .from_row = stride(1, 1), .stream = stream && at.n * item >= 256});
+        copy.move[log2_size(to.dtype())]({.to = at.data[0],
+                                          .from = at.data[1],
+                                          .n = at.n,
+                                          .rows = at.rows,
+                                          .to_stride = stride(0, 0),
+                                          .to_row = stride(0, 1),
+                                          .from_stride = stride(1, 0),
+                                          .from_row = stride(1, 1),
+                                          .stream = stream && at.n * item >= 256});
       }
     });
     return;
   }
   bool transposed = find_transposed(g, 1, from_item);
   int64_t limit = kBufferBytes / std::max(item, from_item);
-  Tiles tiles(g, std::min(n, transposed ? limit / 32 : limit), transposed ? 32 : std::max<int64_t>(1, limit / std::min(n, limit)));
+  Tiles tiles(g, std::min(n, transposed ? limit / 32 : limit),
+              transposed ? 32 : std::max<int64_t>(1, limit / std::min(n, limit)));
   stream = stream && n >= 256 && !transposed;
   for_tiles(tiles, g.numel, [&](int64_t begin, int64_t end) {
     alignas(64) char gathered[kBufferBytes], converted[kBufferBytes];
@@ -576,15 +627,29 @@ void copy_elements(const Tensor& to, const Tensor& src, const Dims& src_strides)
       };
       const char* from = at.data[1];
       if (!whole(1, from_item)) {
-        copy.move[log2_size(src.dtype())]({.to = gathered, .from = from, .n = at.n, .rows = at.rows, .to_stride = from_item, .to_row = at.n * from_item,
-                                           .from_stride = stride(1, 0), .from_row = stride(1, 1), .stream = false});
+        copy.move[log2_size(src.dtype())]({.to = gathered,
+                                           .from = from,
+                                           .n = at.n,
+                                           .rows = at.rows,
+                                           .to_stride = from_item,
+                                           .to_row = at.n * from_item,
+                                           .from_stride = stride(1, 0),
+                                           .from_row = stride(1, 1),
+                                           .stream = false});
         from = gathered;
       }
       bool direct = whole(0, item) && !stream;
       convert_elements(direct ? at.data[0] : converted, to.dtype(), from, src.dtype(), at.n * at.rows);
       if (!direct)
-        copy.move[log2_size(to.dtype())]({.to = at.data[0], .from = converted, .n = at.n, .rows = at.rows, .to_stride = stride(0, 0), .to_row = stride(0, 1),
-                                          .from_stride = item, .from_row = at.n * item, .stream = stream});
+        copy.move[log2_size(to.dtype())]({.to = at.data[0],
+                                          .from = converted,
+                                          .n = at.n,
+                                          .rows = at.rows,
+                                          .to_stride = stride(0, 0),
+                                          .to_row = stride(0, 1),
+                                          .from_stride = item,
+                                          .from_row = at.n * item,
+                                          .stream = stream});
     }
   });
 }

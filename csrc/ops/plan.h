@@ -1,5 +1,5 @@
-// How an element-wise operation walks its operands: broadcasting, the order of the dims, which operands go through a buffer,
-// the split among threads. Copies use the same geometry.
+// How an element-wise operation walks its operands: broadcasting, the order of the dims, which operands go
+// through a buffer, the split among threads. Copies use the same geometry.
 #pragma once
 
 #include <span>
@@ -22,12 +22,15 @@ struct Functor {
   Result result;
   bool first_is_bool;
   bool bits;
+  bool wide_numbers;
 };
 
-// Apply a functor to tensors and numbers. `common` is the dtype of the result where that is Result::same; half types are
-// computed in float, other operands are converted to `common` on the way, block by block. The result has PyTorch's layout: that
-// of the inputs if they are dense in one order. With `out`, PyTorch's rules for shape, dtype and overlap of outputs hold.
-Tensor run_elementwise(const Functor& functor, std::span<const Operand> inputs, std::span<const Scalar> params, DType common, Out out);
+// Apply a functor to tensors and numbers. `common` is the dtype of the result where that is Result::same;
+// half types are computed in float, other operands are converted to `common` on the way, block by block. The
+// result has PyTorch's layout: that of the inputs if they are dense in one order. With `out`, PyTorch's rules
+// for shape, dtype and overlap of outputs hold.
+Tensor run_elementwise(const Functor& functor, std::span<const Operand> inputs,
+                       std::span<const Scalar> params, DType common, Out out);
 
 // Convert n contiguous elements, by way of a third dtype where no kernel does it in one step.
 void convert_elements(void* to, DType to_dtype, const void* from, DType from_dtype, int64_t n);
@@ -38,8 +41,8 @@ void store_scalar(void* to, DType dtype, const Scalar& value);
 // Copy src, of shape `to`'s or broadcast to it by strides, into `to`; they do not overlap.
 void copy_elements(const Tensor& to, const Tensor& src, const Dims& src_strides);
 
-// The tensor for a result of this shape, as `out` says: fresh and laid out after the inputs, or the target of `out`, checked
-// and resized.
+// The tensor for a result of this shape, as `out` says: fresh and laid out after the inputs, or the target of
+// `out`, checked and resized.
 Tensor make_result(const char* op, IntList shape, DType dtype, std::span<const Operand> inputs, Out out);
 
 namespace detail {
@@ -57,7 +60,8 @@ struct Geometry {
   } walk[kMaxOperands];
   int64_t numel = 1;
 
-  // Order by the strides of operand 0, then the others; make those of operand 0 positive; drop dims of size 1; merge.
+  // Order by the strides of operand 0, then the others; make those of operand 0 positive; drop dims of size
+  // 1; merge.
   void simplify();
   // The dims in the order of TensorIterator: perm[0] is the innermost. Operands from `first` on decide.
   void order(int first, int* perm) const;

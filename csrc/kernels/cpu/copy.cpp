@@ -12,14 +12,19 @@
 namespace ctorch::CT_ISA {
 namespace {
 
-// ---- conversions -------------------------------------------------------------------------------------------------------
+// ---- conversions
+// -------------------------------------------------------------------------------------------------------
 
 template <class To, class From>
 CT_INLINE To convert_one(From x) {
-  if constexpr (std::is_same_v<To, bool>) return x != From(0);
-  else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To> && sizeof(To) <= 2) return static_cast<To>(static_cast<int32_t>(x));
-  else if constexpr (std::is_floating_point_v<From> && std::is_same_v<To, uint32_t>) return static_cast<To>(static_cast<int64_t>(x));
-  else return static_cast<To>(x);
+  if constexpr (std::is_same_v<To, bool>)
+    return x != From(0);
+  else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To> && sizeof(To) <= 2)
+    return static_cast<To>(static_cast<int32_t>(x));
+  else if constexpr (std::is_floating_point_v<From> && std::is_same_v<To, uint32_t>)
+    return static_cast<To>(static_cast<int64_t>(x));
+  else
+    return static_cast<To>(x);
 }
 
 template <class To, class From>
@@ -40,9 +45,12 @@ void half_to_float(void* to_bytes, const void* from_bytes, int64_t n) {
   auto* from = static_cast<const uint16_t*>(from_bytes);
   int64_t i = 0;
 #if defined(__AVX512F__)
-  for (; i + 16 <= n; i += 16) _mm512_storeu_ps(to + i, _mm512_maskz_cvtph_ps(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i))));
+  for (; i + 16 <= n; i += 16)
+    _mm512_storeu_ps(to + i, _mm512_maskz_cvtph_ps(
+                                 0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i))));
 #elif defined(__F16C__)
-  for (; i + 8 <= n; i += 8) _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i))));
+  for (; i + 8 <= n; i += 8)
+    _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i))));
 #endif
   for (; i < n; ++i) to[i] = float16_to_float(from[i]);
 }
@@ -53,10 +61,12 @@ void float_to_half(void* to_bytes, const void* from_bytes, int64_t n) {
   int64_t i = 0;
 #if defined(__AVX512F__)
   for (; i + 16 <= n; i += 16)
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), _mm512_maskz_cvtps_ph(0xffff, _mm512_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i),
+                        _mm512_maskz_cvtps_ph(0xffff, _mm512_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
 #elif defined(__F16C__)
   for (; i + 8 <= n; i += 8)
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i), _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i),
+                     _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
 #endif
   for (; i < n; ++i) to[i] = float_to_float16(from[i]);
 }
@@ -153,12 +163,14 @@ void fill_conversions(ConvertFn (&table)[kNumDTypes][kNumDTypes]) {
   table[at(DType::complex128)][at(DType::boolean)] = &complex_to_bool<double>;
   table[at(DType::complex64)][at(DType::complex128)] = &complex_to_complex<double, float>;
   table[at(DType::complex128)][at(DType::complex64)] = &complex_to_complex<float, double>;
-  constexpr ConvertFn copies[] = {&copy_bytes<1>, &copy_bytes<2>, &copy_bytes<4>, &copy_bytes<8>, &copy_bytes<16>};
+  constexpr ConvertFn copies[] = {&copy_bytes<1>, &copy_bytes<2>, &copy_bytes<4>, &copy_bytes<8>,
+                                  &copy_bytes<16>};
   for (int dt = 0; dt < kNumDTypes; ++dt)
     table[dt][dt] = copies[__builtin_ctzll(static_cast<unsigned long long>(kItemSize[dt]))];
 }
 
-// ---- stores past the caches --------------------------------------------------------------------------------------------
+// ---- stores past the caches
+// --------------------------------------------------------------------------------------------
 
 #ifdef __x86_64__
 void stream(void* to_bytes, const void* from_bytes, int64_t bytes) {
@@ -173,21 +185,26 @@ void stream(void* to_bytes, const void* from_bytes, int64_t bytes) {
     _mm512_stream_si512(reinterpret_cast<__m512i*>(to + i), _mm512_loadu_si512(from + i));
 #elif defined(__AVX2__)
     for (int k = 0; k < 64; k += 32)
-      _mm256_stream_si256(reinterpret_cast<__m256i*>(to + i + k), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i + k)));
+      _mm256_stream_si256(reinterpret_cast<__m256i*>(to + i + k),
+                          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i + k)));
 #else
     for (int k = 0; k < 64; k += 16)
-      _mm_stream_si128(reinterpret_cast<__m128i*>(to + i + k), _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i + k)));
+      _mm_stream_si128(reinterpret_cast<__m128i*>(to + i + k),
+                       _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i + k)));
 #endif
   }
   __builtin_memcpy(to + i, from + i, static_cast<size_t>(bytes - i));
 }
 void stream_end() { _mm_sfence(); }
 #else
-void stream(void* to, const void* from, int64_t bytes) { __builtin_memcpy(to, from, static_cast<size_t>(bytes)); }
+void stream(void* to, const void* from, int64_t bytes) {
+  __builtin_memcpy(to, from, static_cast<size_t>(bytes));
+}
 void stream_end() {}
 #endif
 
-// ---- moves -------------------------------------------------------------------------------------------------------------
+// ---- moves
+// -------------------------------------------------------------------------------------------------------------
 
 #if defined(__AVX512F__)
 constexpr int kVectorBytes = 64;
@@ -201,18 +218,20 @@ struct Bits128 {
   uint64_t low, high;
 };
 
-// Square transposes in registers, kSide x kSide elements: log2(kSide) rounds in each of which rows i and i + kSide/2 are
-// interleaved, each round a perfect shuffle of the rows.
+// Square transposes in registers, kSide x kSide elements: log2(kSide) rounds in each of which rows i and i +
+// kSide/2 are interleaved, each round a perfect shuffle of the rows.
 template <class T>
 struct Transposer {
   // More than 16 rows would not fit into the registers.
-  static constexpr int kSide = kVectorBytes / static_cast<int>(sizeof(T)) > 16 ? 16 : kVectorBytes / static_cast<int>(sizeof(T));
+  static constexpr int kSide =
+      kVectorBytes / static_cast<int>(sizeof(T)) > 16 ? 16 : kVectorBytes / static_cast<int>(sizeof(T));
   typedef T Vector __attribute__((vector_size(kSide * sizeof(T))));
   static constexpr bool kWholeLines = kSide * sizeof(T) == 64;
 
   template <int kHalf, size_t... I>
   CT_INLINE static Vector interleave(Vector a, Vector b, std::index_sequence<I...>) {
-    return __builtin_shufflevector(a, b, (static_cast<int>(I) / 2 + (I % 2 ? kSide : 0) + kHalf * kSide / 2)...);
+    return __builtin_shufflevector(a, b,
+                                   (static_cast<int>(I) / 2 + (I % 2 ? kSide : 0) + kHalf * kSide / 2)...);
   }
   CT_INLINE static void run(char* to, int64_t to_row, const char* from, int64_t from_row, bool stream) {
     constexpr auto all = std::make_index_sequence<kSide>();
@@ -232,7 +251,9 @@ struct Transposer {
 #if defined(__AVX512F__)
     if (kWholeLines && stream) {
 #pragma GCC unroll 16
-      for (int i = 0; i < kSide; ++i) _mm512_stream_si512(reinterpret_cast<__m512i*>(to + i * to_row), bit_cast<__m512i>(resize_to_line(a[i])));
+      for (int i = 0; i < kSide; ++i)
+        _mm512_stream_si512(reinterpret_cast<__m512i*>(to + i * to_row),
+                            bit_cast<__m512i>(resize_to_line(a[i])));
       return;
     }
 #endif
@@ -242,8 +263,10 @@ struct Transposer {
   }
 #if defined(__AVX512F__)
   CT_INLINE static auto resize_to_line(Vector v) {
-    if constexpr (kWholeLines) return v;
-    else return __m512i{};
+    if constexpr (kWholeLines)
+      return v;
+    else
+      return __m512i{};
   }
 #endif
 };
@@ -252,18 +275,20 @@ template <class T>
 void move_transposed_scalar(const BlockArgs& a, int64_t r0, int64_t r1, int64_t j0, int64_t j1) {
   for (int64_t r = r0; r < r1; ++r)
     for (int64_t j = j0; j < j1; ++j)
-      *reinterpret_cast<T*>(a.to + r * a.to_row + j * a.to_stride) = *reinterpret_cast<const T*>(a.from + r * a.from_row + j * a.from_stride);
+      *reinterpret_cast<T*>(a.to + r * a.to_row + j * a.to_stride) =
+          *reinterpret_cast<const T*>(a.from + r * a.from_row + j * a.from_stride);
 }
 
-// to[r][j] = from[j][r]: rows of `to` and columns of `from` are contiguous. Tiles run along j within bands of 64 bytes times
-// four of r, so that whole cache lines of `from` are read and few pages are open at a time.
+// to[r][j] = from[j][r]: rows of `to` and columns of `from` are contiguous. Tiles run along j within bands of
+// 64 bytes times four of r, so that whole cache lines of `from` are read and few pages are open at a time.
 template <class T>
 void move_transposed(const BlockArgs& a) {
   if constexpr (sizeof(T) == 16) {
     constexpr int64_t kBand = 8;
     for (int64_t r = 0; r < a.rows; r += kBand)
       for (int64_t j = 0; j < a.n; j += kBand)
-        move_transposed_scalar<T>(a, r, r + kBand < a.rows ? r + kBand : a.rows, j, j + kBand < a.n ? j + kBand : a.n);
+        move_transposed_scalar<T>(a, r, r + kBand < a.rows ? r + kBand : a.rows, j,
+                                  j + kBand < a.n ? j + kBand : a.n);
   } else {
     using Tile = Transposer<T>;
     constexpr int64_t kSide = Tile::kSide, kBand = 256 / sizeof(T);
@@ -277,8 +302,8 @@ void move_transposed(const BlockArgs& a) {
       int64_t band_end = band + kBand < r_end ? band + kBand : r_end;
       for (int64_t j = j_begin; j < j_end; j += kSide)
         for (int64_t r = band; r < band_end; r += kSide)
-          Tile::run(a.to + r * a.to_row + j * static_cast<int64_t>(sizeof(T)), a.to_row, a.from + r * static_cast<int64_t>(sizeof(T)) + j * a.from_stride,
-                    a.from_stride, stream);
+          Tile::run(a.to + r * a.to_row + j * static_cast<int64_t>(sizeof(T)), a.to_row,
+                    a.from + r * static_cast<int64_t>(sizeof(T)) + j * a.from_stride, a.from_stride, stream);
     }
     move_transposed_scalar<T>(a, 0, r_end, 0, j_begin);
     move_transposed_scalar<T>(a, 0, r_end, j_end, a.n);
@@ -297,7 +322,8 @@ void fill(void* to_bytes, const void* value, int64_t n) {
 template <class T>
 void move(const BlockArgs& a) {
   constexpr int64_t kSize = sizeof(T);
-  if (a.to_stride == kSize && a.from_row == kSize && a.from_stride != kSize && a.from_stride != 0 && a.rows > 1 && a.n > 1) {
+  if (a.to_stride == kSize && a.from_row == kSize && a.from_stride != kSize && a.from_stride != 0 &&
+      a.rows > 1 && a.n > 1) {
     move_transposed<T>(a);
     return;
   }
@@ -305,15 +331,18 @@ void move(const BlockArgs& a) {
     char* to = a.to + r * a.to_row;
     const char* from = a.from + r * a.from_row;
     if (a.to_stride == kSize && a.from_stride == kSize) {
-      if (a.stream) stream(to, from, a.n * kSize);
-      else __builtin_memcpy(to, from, static_cast<size_t>(a.n * kSize));
+      if (a.stream)
+        stream(to, from, a.n * kSize);
+      else
+        __builtin_memcpy(to, from, static_cast<size_t>(a.n * kSize));
     } else if (a.to_stride == kSize && a.from_stride == 0) {
       fill<T>(to, from, a.n);
     } else if (a.to_stride == kSize) {
       auto* t = reinterpret_cast<T*>(to);
       for (int64_t j = 0; j < a.n; ++j) t[j] = *reinterpret_cast<const T*>(from + j * a.from_stride);
     } else {
-      for (int64_t j = 0; j < a.n; ++j) *reinterpret_cast<T*>(to + j * a.to_stride) = *reinterpret_cast<const T*>(from + j * a.from_stride);
+      for (int64_t j = 0; j < a.n; ++j)
+        *reinterpret_cast<T*>(to + j * a.to_stride) = *reinterpret_cast<const T*>(from + j * a.from_stride);
     }
   }
   if (a.stream) stream_end();

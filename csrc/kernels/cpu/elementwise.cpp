@@ -1,4 +1,5 @@
-// The element-wise kernel table: a file per family of functors, and the complex kernels, which all levels share.
+// The element-wise kernel table: a file per family of functors, and the complex kernels, which all levels
+// share.
 #include "kernels/elementwise.h"
 
 namespace ctorch::CT_ISA {

@@ -3,6 +3,8 @@
 
 namespace ctorch::CT_ISA {
 
-void fill_elementwise_activation(ElementwiseTable& table) { fill_list(table, functors::ActivationFunctors()); }
+void fill_elementwise_activation(ElementwiseTable& table) {
+  fill_list(table, functors::ActivationFunctors());
+}
 
 }  // namespace ctorch::CT_ISA

@@ -1,6 +1,6 @@
-// The loops over a functor: blocks of one cache line of elements, whose bodies the compiler vectorises at each level. What is
-// left over at the end of a row goes through the same body by way of a padded copy, so that an element's result does not
-// depend on its place.
+// The loops over a functor: blocks of one cache line of elements, whose bodies the compiler vectorises at
+// each level. What is left over at the end of a row goes through the same body by way of a padded copy, so
+// that an element's result does not depend on its place.
 #pragma once
 
 #include <utility>
@@ -17,12 +17,14 @@ using InputType = std::conditional_t<F::first_is_bool && I == 0, bool, T>;
 // bool is stored as a byte, any of which but 0 counts as true.
 template <class T>
 CT_INLINE T load(const char* p, int64_t i) {
-  if constexpr (std::is_same_v<T, bool>) return reinterpret_cast<const uint8_t*>(p)[i] != 0;
-  else return reinterpret_cast<const T*>(p)[i];
+  if constexpr (std::is_same_v<T, bool>)
+    return reinterpret_cast<const uint8_t*>(p)[i] != 0;
+  else
+    return reinterpret_cast<const T*>(p)[i];
 }
 
-// Copy the n elements at `from`, fewer than a block, to `to`, and fill the block up with the first of them. Not inlined: it would
-// be the larger part of every kernel.
+// Copy the n elements at `from`, fewer than a block, to `to`, and fill the block up with the first of them.
+// Not inlined: it would be the larger part of every kernel.
 template <int kSize>
 CT_NOINLINE void pad(char* to, const char* from, int64_t n) {
   for (int64_t j = 0; j < n; ++j) __builtin_memcpy(to + j * kSize, from + j * kSize, kSize);
@@ -34,7 +36,8 @@ CT_NOINLINE void unpad(char* to, const char* from, int64_t n) {
 }
 
 template <class F, class T, unsigned kFixed, size_t... I>
-CT_INLINE void elementwise_row(char* out_bytes, const char* const* in_bytes, int64_t n, std::index_sequence<I...>) {
+CT_INLINE void elementwise_row(char* out_bytes, const char* const* in_bytes, int64_t n,
+                               std::index_sequence<I...>) {
   constexpr F f;
   constexpr int kInputs = sizeof...(I);
   using R = decltype(f(InputType<F, I, T>()...));
@@ -47,9 +50,12 @@ CT_INLINE void elementwise_row(char* out_bytes, const char* const* in_bytes, int
   if constexpr (kFixed & 1) fixed.first = load<InputType<F, 0, T>>(in[0], 0);
   ((I > 0 && ((kFixed >> I) & 1) ? void(fixed.rest[I] = load<T>(in[I], 0)) : void()), ...);
   auto at = [&]<size_t K>(std::integral_constant<size_t, K>, int64_t j) __attribute__((always_inline)) {
-    if constexpr (!((kFixed >> K) & 1)) return load<InputType<F, K, T>>(in[K], j);
-    else if constexpr (K == 0) return fixed.first;
-    else return fixed.rest[K];
+    if constexpr (!((kFixed >> K) & 1))
+      return load<InputType<F, K, T>>(in[K], j);
+    else if constexpr (K == 0)
+      return fixed.first;
+    else
+      return fixed.rest[K];
   };
 
   if constexpr (F::template scalar<T>) {
@@ -68,7 +74,9 @@ CT_INLINE void elementwise_row(char* out_bytes, const char* const* in_bytes, int
     R* to = out;
     if (partial) {
       to = padded_out;
-      (((kFixed >> I) & 1 ? void() : (pad<sizeof(InputType<F, I, T>)>(padded[I], in[I], n), void(in[I] = padded[I]))), ...);
+      (((kFixed >> I) & 1 ? void()
+                          : (pad<sizeof(InputType<F, I, T>)>(padded[I], in[I], n), void(in[I] = padded[I]))),
+       ...);
     }
     bool easy = true;
     if constexpr (kChecked) {
@@ -80,7 +88,8 @@ CT_INLINE void elementwise_row(char* out_bytes, const char* const* in_bytes, int
     }
     if (easy) {
 #pragma GCC ivdep
-      for (int64_t j = 0; j < (count & -kBlock); ++j) to[j] = f(at(std::integral_constant<size_t, I>(), j)...);
+      for (int64_t j = 0; j < (count & -kBlock); ++j)
+        to[j] = f(at(std::integral_constant<size_t, I>(), j)...);
     }
     if (partial) unpad<sizeof(R)>(reinterpret_cast<char*>(out), reinterpret_cast<char*>(to), n);
     n -= count;
@@ -115,7 +124,9 @@ void fill_types(ElementwiseFn* row, TypeList<Ts...>) {
   ((row[static_cast<int>(dtype_of<Ts>)] = &elementwise_kernel<F, Ts>), ...);
 }
 
-inline void share(ElementwiseFn* row, DType from, DType to) { row[static_cast<int>(to)] = row[static_cast<int>(from)]; }
+inline void share(ElementwiseFn* row, DType from, DType to) {
+  row[static_cast<int>(to)] = row[static_cast<int>(from)];
+}
 
 template <class F>
 void fill_functor(ElementwiseFn* row) {

@@ -1,9 +1,10 @@
-// exp, log, tanh, erf, sin ... as branch-free scalar formulas, which the compiler vectorises in the loops around them.
+// exp, log, tanh, erf, sin ... as branch-free scalar formulas, which the compiler vectorises in the loops
+// around them.
 //
-// float: polynomials fitted for this project (minimax, Lawson iteration, coefficients rounded one by one). Infinities, NaN,
-// signed zeros and subnormal numbers are handled. Largest errors found, in ULP: pow 0.51; exp exp2 log log1p 1.0; acos erf
-// log2 expm1 cosh 1.4; sin cos erfc log10 sinh 2; asin atan asinh atanh 2; tanh acosh atan2 2.3; tan 3.4 (bounds are tested).
-// double: the C library's functions.
+// float: polynomials fitted for this project (minimax, Lawson iteration, coefficients rounded one by one).
+// Infinities, NaN, signed zeros and subnormal numbers are handled. Largest errors found, in ULP: pow 0.51;
+// exp exp2 log log1p 1.0; acos erf log2 expm1 cosh 1.4; sin cos erfc log10 sinh 2; asin atan asinh atanh 2;
+// tanh acosh atan2 2.3; tan 3.4 (bounds are tested). double: the C library's functions.
 #pragma once
 
 #include <cstdint>
@@ -105,7 +106,8 @@ struct ExpParts {
 CT_FORMULA ExpParts split_exp(float x) {
   float t = fma(x, 1.44269504f, 12582912.0f);
   float n = t - 12582912.0f;
-  float r = fma(n, -0.693145752f, x);  // ln2 in two parts; the first has 9 trailing zero bits, so that n * it is exact
+  float r = fma(n, -0.693145752f,
+                x);  // ln2 in two parts; the first has 9 trailing zero bits, so that n * it is exact
   r = fma(n, -1.42860677e-6f, r);
   return {r, bit_cast<int32_t>(t) - 0x4b400000};
 }
@@ -145,8 +147,8 @@ CT_FORMULA LogParts split_log(float x) {
 
 // log(1 + f) for 1 + f in [sqrt(1/2), sqrt(2)], as a sum whose first part is f.
 CT_FORMULA float log1p_tail(float f) {
-  float q = poly(f, 0.333333105f, -0.249999866f, 0.200022236f, -0.166692495f, 0.142187163f, -0.12384402f, 0.118726194f,
-                 -0.117893703f, 0.0691561252f);
+  float q = poly(f, 0.333333105f, -0.249999866f, 0.200022236f, -0.166692495f, 0.142187163f, -0.12384402f,
+                 0.118726194f, -0.117893703f, 0.0691561252f);
   return f * f * fma(f, q, -0.5f);
 }
 
@@ -237,15 +239,18 @@ CT_FORMULA float cosh(float x) {
 namespace detail {
 // erf(x) for |x| < 0.9
 CT_FORMULA float erf_small(float x) {
-  return fma(x, poly(x * x, 0.128379151f, -0.376125067f, 0.112819888f, -0.0267739743f, 0.00500534708f, -0.000605901296f), x);
+  return fma(x,
+             poly(x * x, 0.128379151f, -0.376125067f, 0.112819888f, -0.0267739743f, 0.00500534708f,
+                  -0.000605901296f),
+             x);
 }
 }  // namespace detail
 
 CT_FORMULA float erf(float x) {
   float a = abs(x);
   float t = a > 3.95f ? 3.95f : a;
-  float log_erfc = poly(t, 0.000163587654f, -1.12946117f, -0.63345629f, -0.108159021f, 0.0250407495f, -0.0041410597f,
-                        0.00042824875f, -2.05560536e-05f);
+  float log_erfc = poly(t, 0.000163587654f, -1.12946117f, -0.63345629f, -0.108159021f, 0.0250407495f,
+                        -0.0041410597f, 0.00042824875f, -2.05560536e-05f);
   float large = 1.0f - detail::exp_shifted(log_erfc, 0);
   return a < 0.9f ? detail::erf_small(x) : copysign(large, x);
 }
@@ -254,8 +259,8 @@ CT_FORMULA float erfc(float x) {
   float a = abs(x);
   a = a > 10.5f ? 10.5f : a;
   float t = (a - 2.0f) / (a + 2.0f);
-  float g = poly(t, 1.27697837f, -0.0927639306f, -0.166031033f, 0.1640549f, -0.0542063452f, -0.00805908535f, 0.00863534119f,
-                 0.00131371839f, -0.00123158866f, -0.00040083364f) /
+  float g = poly(t, 1.27697837f, -0.0927639306f, -0.166031033f, 0.1640549f, -0.0542063452f, -0.00805908535f,
+                 0.00863534119f, 0.00131371839f, -0.00123158866f, -0.00040083364f) /
             fma(2.0f, a, 1.0f);
   // a^2 = hi + lo exactly enough: hi is the square of a's upper 12 bits.
   float upper = bit_cast<float>(bit_cast<uint32_t>(a) & 0xfffff000u);
@@ -289,7 +294,8 @@ CT_FORMULA float sin_poly(float r) {
 }
 CT_FORMULA float cos_poly(float r) {
   float z = r * r;
-  return fma(z * z, poly(z, 0.0416666679f, -0.001388898f, 2.48219112e-05f, -2.88593128e-07f), fma(z, -0.5f, 1.0f));
+  return fma(z * z, poly(z, 0.0416666679f, -0.001388898f, 2.48219112e-05f, -2.88593128e-07f),
+             fma(z, -0.5f, 1.0f));
 }
 CT_FORMULA float negate_if(float x, int32_t condition) {
   return bit_cast<float>(bit_cast<uint32_t>(x) ^ (static_cast<uint32_t>(condition != 0) << 31));
@@ -324,7 +330,8 @@ CT_FORMULA float atan(float x) {
   float base = large ? 1.57079637f : middle ? 0.785398185f : 0.0f;
   float base_low = large ? -4.37113883e-08f : middle ? -2.18556941e-08f : 0.0f;
   float t = numerator / denominator, z = t * t;
-  float tail = fma(t * z, poly(z, -0.333333135f, 0.199983567f, -0.14241229f, 0.105759494f, -0.0603116155f), base_low);
+  float tail =
+      fma(t * z, poly(z, -0.333333135f, 0.199983567f, -0.14241229f, 0.105759494f, -0.0603116155f), base_low);
   return copysign(base + (t + tail), x);
 }
 
@@ -343,7 +350,8 @@ CT_FORMULA float atan2(float y, float x) {
 namespace detail {
 // asin(t) - t for t^2 = z <= 1/4
 CT_FORMULA float asin_tail(float t, float z) {
-  return t * z * poly(z, 0.166666597f, 0.075005196f, 0.0445141941f, 0.031829413f, 0.0143607827f, 0.0376207903f);
+  return t * z *
+         poly(z, 0.166666597f, 0.075005196f, 0.0445141941f, 0.031829413f, 0.0143607827f, 0.0376207903f);
 }
 }  // namespace detail
 
@@ -370,7 +378,10 @@ CT_FORMULA float acos(float x) {
 
 CT_FORMULA float asinh(float x) {
   float a = abs(x), z = a * a;
-  float small = fma(a * z, poly(z, -0.166666657f, 0.0749990717f, -0.0446160994f, 0.0300336331f, -0.0200499278f, 0.00925722811f), a);
+  float small = fma(
+      a * z,
+      poly(z, -0.166666657f, 0.0749990717f, -0.0446160994f, 0.0300336331f, -0.0200499278f, 0.00925722811f),
+      a);
   bool huge = a > 1e9f;
   // log(a + sqrt(a^2 + 1)), and log(2 a) where the square would overflow.
   float large = log1p(huge ? a : a + z / (1.0f + sqrt(z + 1.0f))) + (huge ? 0.693147181f : 0.0f);
@@ -395,8 +406,8 @@ namespace detail {
 CT_FORMULA double log2_wide(float x) {
   auto [m, e] = split_log(x);
   double md = m, s = (md - 1.0) / (md + 1.0);
-  double p = poly(s * s, 2.885390081777928, 0.9617966939226347, 0.577078017822437, 0.4121983271340257, 0.32062105278854286,
-                  0.26130484713591556, 0.24451592886512047);
+  double p = poly(s * s, 2.885390081777928, 0.9617966939226347, 0.577078017822437, 0.4121983271340257,
+                  0.32062105278854286, 0.26130484713591556, 0.24451592886512047);
   return fma(s, p, static_cast<double>(e));
 }
 
@@ -404,8 +415,8 @@ CT_FORMULA double log2_wide(float x) {
 CT_FORMULA double exp2_wide(double x) {
   double t = x + 6755399441055744.0;
   double r = x - (t - 6755399441055744.0);
-  double p = poly(r, 0.999999999958236, 0.6931471805342192, 0.24022651226145877, 0.05550410978761481, 0.009618023935947854,
-                  0.0013333420467965108, 0.0001547026335099859, 1.5316972022249983e-05);
+  double p = poly(r, 0.999999999958236, 0.6931471805342192, 0.24022651226145877, 0.05550410978761481,
+                  0.009618023935947854, 0.0013333420467965108, 0.0001547026335099859, 1.5316972022249983e-05);
   int64_t n = bit_cast<int64_t>(t) - 0x4338000000000000;
   return p * bit_cast<double>((n + 1023) << 52);
 }

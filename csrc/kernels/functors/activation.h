@@ -1,4 +1,5 @@
-// Activation functions of neural networks and their gradients. In a backward formula g is the gradient of the result.
+// Activation functions of neural networks and their gradients. In a backward formula g is the gradient of the
+// result.
 #pragma once
 
 #include "kernels/functors/meta.h"
@@ -22,7 +23,9 @@ struct Relu : Activation {
   static constexpr auto doc = "max(input, 0).";
   using Types = RealTypes;
   template <class T>
-  CT_FORMULA T operator()(T x) const { return is_nan(x) || x > T(0) ? x : T(0); }
+  CT_FORMULA T operator()(T x) const {
+    return is_nan(x) || x > T(0) ? x : T(0);
+  }
 };
 struct ThresholdBackward : Backward {  // of relu and threshold
   static constexpr auto name = "threshold_backward";
@@ -30,7 +33,9 @@ struct ThresholdBackward : Backward {  // of relu and threshold
   static constexpr unsigned masks[] = {4};
   using Types = RealTypes;
   template <class T>
-  CT_FORMULA T operator()(T g, T x, T threshold) const { return x <= threshold ? T(0) : g; }
+  CT_FORMULA T operator()(T g, T x, T threshold) const {
+    return x <= threshold ? T(0) : g;
+  }
 };
 struct Threshold : Activation {
   static constexpr auto name = "threshold";
@@ -38,31 +43,41 @@ struct Threshold : Activation {
   static constexpr unsigned masks[] = {kParamMask1<2>};
   using Types = RealTypes;
   template <class T>
-  CT_FORMULA T operator()(T x, T threshold, T value) const { return x <= threshold ? value : x; }
+  CT_FORMULA T operator()(T x, T threshold, T value) const {
+    return x <= threshold ? value : x;
+  }
 };
 struct LeakyRelu : Activation {
   static constexpr auto name = "leaky_relu";
   static constexpr int params = 1;
   static constexpr unsigned masks[] = {kParamMask1<1>};
   template <class T>
-  CT_FORMULA T operator()(T x, T slope) const { return x > T(0) ? x : x * slope; }
+  CT_FORMULA T operator()(T x, T slope) const {
+    return x > T(0) ? x : x * slope;
+  }
 };
 struct LeakyReluBackward : Backward {
   static constexpr auto name = "leaky_relu_backward";
   static constexpr int params = 1;
   static constexpr unsigned masks[] = {4};
   template <class T>
-  CT_FORMULA T operator()(T g, T x, T slope) const { return x > T(0) ? g : g * slope; }
+  CT_FORMULA T operator()(T g, T x, T slope) const {
+    return x > T(0) ? g : g * slope;
+  }
 };
 
 template <class T>
-CT_FORMULA T normal_cdf(T x) { return T(0.5) * (T(1) + math::erf(x * static_cast<T>(0.70710678118654752440))); }
+CT_FORMULA T normal_cdf(T x) {
+  return T(0.5) * (T(1) + math::erf(x * static_cast<T>(0.70710678118654752440)));
+}
 struct Gelu : Activation {
   static constexpr auto name = "gelu";
   template <class T>
   static constexpr bool scalar = std::is_same_v<T, double>;
   template <class T>
-  CT_FORMULA T operator()(T x) const { return x * normal_cdf(x); }
+  CT_FORMULA T operator()(T x) const {
+    return x * normal_cdf(x);
+  }
 };
 struct GeluBackward : Backward {
   static constexpr auto name = "gelu_backward";
@@ -104,7 +119,9 @@ struct Silu : Activation {
   template <class T>
   static constexpr bool scalar = std::is_same_v<T, double>;
   template <class T>
-  CT_FORMULA T operator()(T x) const { return x / (T(1) + math::exp(-x)); }
+  CT_FORMULA T operator()(T x) const {
+    return x / (T(1) + math::exp(-x));
+  }
 };
 struct SiluBackward : Backward {
   static constexpr auto name = "silu_backward";
@@ -168,7 +185,9 @@ struct HardtanhBackward : Backward {
   static constexpr int params = 2;
   static constexpr unsigned masks[] = {kParamMask2<2>};
   template <class T>
-  CT_FORMULA T operator()(T g, T x, T low, T high) const { return x <= low || x >= high ? T(0) : g; }
+  CT_FORMULA T operator()(T g, T x, T low, T high) const {
+    return x <= low || x >= high ? T(0) : g;
+  }
 };
 template <class T>
 CT_FORMULA T relu6(T x) {
@@ -179,18 +198,24 @@ struct Hardsigmoid : Activation {
   static constexpr auto name = "hardsigmoid";
   static constexpr auto doc = "min(max(input + 3, 0), 6) / 6.";
   template <class T>
-  CT_FORMULA T operator()(T x) const { return relu6(x + T(3)) / T(6); }
+  CT_FORMULA T operator()(T x) const {
+    return relu6(x + T(3)) / T(6);
+  }
 };
 struct HardsigmoidBackward : Backward {
   static constexpr auto name = "hardsigmoid_backward";
   template <class T>
-  CT_FORMULA T operator()(T g, T x) const { return x > T(-3) && x < T(3) ? g / T(6) : T(0); }
+  CT_FORMULA T operator()(T g, T x) const {
+    return x > T(-3) && x < T(3) ? g / T(6) : T(0);
+  }
 };
 struct Hardswish : Activation {
   static constexpr auto name = "hardswish";
   static constexpr auto doc = "input * hardsigmoid(input).";
   template <class T>
-  CT_FORMULA T operator()(T x) const { return x * relu6(x + T(3)) / T(6); }
+  CT_FORMULA T operator()(T x) const {
+    return x * relu6(x + T(3)) / T(6);
+  }
 };
 struct HardswishBackward : Backward {
   static constexpr auto name = "hardswish_backward";
@@ -207,7 +232,9 @@ struct Mish : Activation {
   template <class T>
   static constexpr bool scalar = std::is_same_v<T, double>;
   template <class T>
-  CT_FORMULA T operator()(T x) const { return x * math::tanh(x > T(40) ? x : math::log1p(math::exp(x))); }
+  CT_FORMULA T operator()(T x) const {
+    return x * math::tanh(x > T(40) ? x : math::log1p(math::exp(x)));
+  }
 };
 struct MishBackward : Backward {
   static constexpr auto name = "mish_backward";
@@ -225,31 +252,41 @@ struct LogSigmoid : Activation {
   template <class T>
   static constexpr bool scalar = std::is_same_v<T, double>;
   template <class T>
-  CT_FORMULA T operator()(T x) const { return (x < T(0) ? x : T(0)) - math::log1p(math::exp(-math::abs(x))); }
+  CT_FORMULA T operator()(T x) const {
+    return (x < T(0) ? x : T(0)) - math::log1p(math::exp(-math::abs(x)));
+  }
 };
 struct LogSigmoidBackward : Backward {
   static constexpr auto name = "log_sigmoid_backward";
   template <class T>
   static constexpr bool scalar = std::is_same_v<T, double>;
   template <class T>
-  CT_FORMULA T operator()(T g, T x) const { return g * math::sigmoid(-x); }
+  CT_FORMULA T operator()(T g, T x) const {
+    return g * math::sigmoid(-x);
+  }
 };
 struct SigmoidBackward : Backward {
   static constexpr auto name = "sigmoid_backward";
   template <class T>
-  CT_FORMULA T operator()(T g, T y) const { return g * y * (T(1) - y); }
+  CT_FORMULA T operator()(T g, T y) const {
+    return g * y * (T(1) - y);
+  }
 };
 struct TanhBackward : Backward {
   static constexpr auto name = "tanh_backward";
   template <class T>
-  CT_FORMULA T operator()(T g, T y) const { return g * (T(1) - y * y); }
+  CT_FORMULA T operator()(T g, T y) const {
+    return g * (T(1) - y * y);
+  }
 };
 struct Hardshrink : Activation {
   static constexpr auto name = "hardshrink";
   static constexpr int params = 1;
   static constexpr unsigned masks[] = {kParamMask1<1>};
   template <class T>
-  CT_FORMULA T operator()(T x, T lambd) const { return math::abs(x) <= lambd ? T(0) : x; }
+  CT_FORMULA T operator()(T x, T lambd) const {
+    return math::abs(x) <= lambd ? T(0) : x;
+  }
 };
 struct Softshrink : Activation {
   static constexpr auto name = "softshrink";
@@ -266,12 +303,16 @@ struct ShrinkBackward : Backward {  // of hardshrink and softshrink
   static constexpr int params = 1;
   static constexpr unsigned masks[] = {4};
   template <class T>
-  CT_FORMULA T operator()(T g, T x, T lambd) const { return math::abs(x) <= lambd ? T(0) : g; }
+  CT_FORMULA T operator()(T g, T x, T lambd) const {
+    return math::abs(x) <= lambd ? T(0) : g;
+  }
 };
 
 using PlainActivations = TypeList<Relu, Silu, Hardsigmoid, Hardswish, Mish, LogSigmoid>;
-using PlainBackwards = TypeList<SiluBackward, HardsigmoidBackward, HardswishBackward, MishBackward, LogSigmoidBackward, SigmoidBackward, TanhBackward>;
-using OtherActivations = TypeList<ThresholdBackward, Threshold, LeakyRelu, LeakyReluBackward, Gelu, GeluBackward, GeluTanh, GeluTanhBackward, Elu, EluBackward,
-                                  Softplus, SoftplusBackward, HardtanhBackward, Hardshrink, Softshrink, ShrinkBackward>;
+using PlainBackwards = TypeList<SiluBackward, HardsigmoidBackward, HardswishBackward, MishBackward,
+                                LogSigmoidBackward, SigmoidBackward, TanhBackward>;
+using OtherActivations = TypeList<ThresholdBackward, Threshold, LeakyRelu, LeakyReluBackward, Gelu,
+                                  GeluBackward, GeluTanh, GeluTanhBackward, Elu, EluBackward, Softplus,
+                                  SoftplusBackward, HardtanhBackward, Hardshrink, Softshrink, ShrinkBackward>;
 
 }  // namespace ctorch::functors

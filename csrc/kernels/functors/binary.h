@@ -7,20 +7,25 @@
 
 namespace ctorch::functors {
 
-// ---- arithmetic --------------------------------------------------------------------------------------------------------
+// ---- arithmetic
+// --------------------------------------------------------------------------------------------------------
 
 struct Add : Binary {
+  static constexpr bool wide_numbers = true;
   static constexpr auto name = "add";
   static constexpr bool sign_free = true;
   using Types = Join<Bools, SignFree>;
   using ComplexTypes = Complexes;
   template <class T>
   CT_FORMULA T operator()(T a, T b) const {
-    if constexpr (std::is_same_v<T, bool>) return a || b;
-    else return static_cast<T>(a + b);
+    if constexpr (std::is_same_v<T, bool>)
+      return a || b;
+    else
+      return static_cast<T>(a + b);
   }
 };
 struct AddScaled : Binary {  // a + alpha b
+  static constexpr bool wide_numbers = true;
   static constexpr auto name = "add";
   static constexpr int params = 1;
   static constexpr bool sign_free = true;
@@ -29,21 +34,29 @@ struct AddScaled : Binary {  // a + alpha b
   using ComplexTypes = Complexes;
   template <class T>
   CT_FORMULA T operator()(T a, T b, T alpha) const {
-    if constexpr (std::is_same_v<T, bool>) return a || (b && alpha);
-    else if constexpr (is_complex_v<T>) return a + cx::mul(alpha, b);
-    else if constexpr (std::is_floating_point_v<T>) return math::fma(alpha, b, a);
-    else return static_cast<T>(a + static_cast<T>(alpha * b));
+    if constexpr (std::is_same_v<T, bool>)
+      return a || (b && alpha);
+    else if constexpr (is_complex_v<T>)
+      return a + cx::mul(alpha, b);
+    else if constexpr (std::is_floating_point_v<T>)
+      return math::fma(alpha, b, a);
+    else
+      return static_cast<T>(a + static_cast<T>(alpha * b));
   }
 };
 struct Sub : Binary {
+  static constexpr bool wide_numbers = true;
   static constexpr auto name = "sub";
   static constexpr bool sign_free = true;
   using Types = SignFree;
   using ComplexTypes = Complexes;
   template <class T>
-  CT_FORMULA T operator()(T a, T b) const { return static_cast<T>(a - b); }
+  CT_FORMULA T operator()(T a, T b) const {
+    return static_cast<T>(a - b);
+  }
 };
 struct Mul : Binary {
+  static constexpr bool wide_numbers = true;
   static constexpr auto name = "mul";
   static constexpr bool sign_free = true;
   static constexpr bool byte_bool = true;
@@ -51,24 +64,31 @@ struct Mul : Binary {
   using ComplexTypes = Complexes;
   template <class T>
   CT_FORMULA T operator()(T a, T b) const {
-    if constexpr (is_complex_v<T>) return cx::mul(a, b);
-    else if constexpr (std::is_same_v<T, uint16_t>) return static_cast<T>(uint32_t{a} * b);  // int would overflow
-    else return static_cast<T>(a * b);
+    if constexpr (is_complex_v<T>)
+      return cx::mul(a, b);
+    else if constexpr (std::is_same_v<T, uint16_t>)
+      return static_cast<T>(uint32_t{a} * b);  // int would overflow
+    else
+      return static_cast<T>(a * b);
   }
 };
 struct Div : Binary {
+  static constexpr bool wide_numbers = true;
   static constexpr auto name = "div";
   static constexpr Promote promote = Promote::to_float;
   using ComplexTypes = Complexes;
   template <class T>
-  CT_FORMULA T operator()(T a, T b) const { return a / b; }
+  CT_FORMULA T operator()(T a, T b) const {
+    return a / b;
+  }
 };
 
 // Integer division and float remainders. The float quotient in double is exact enough while it is below 2^28.
 template <class T>
 CT_FORMULA T int_div(T a, T b) {
   if constexpr (std::is_signed_v<T>) {
-    if (b == T(-1)) return static_cast<T>(std::make_unsigned_t<T>(0) - static_cast<std::make_unsigned_t<T>>(a));
+    if (b == T(-1))
+      return static_cast<T>(std::make_unsigned_t<T>(0) - static_cast<std::make_unsigned_t<T>>(a));
   }
   return static_cast<T>(a / b);
 }
@@ -79,7 +99,9 @@ CT_FORMULA T int_mod(T a, T b) {
   }
   return static_cast<T>(a % b);
 }
-CT_FORMULA bool easy_quotient(float a, float b) { return math::abs(a) < 0x1p28f * math::abs(b) && math::abs(b) < math::kInf; }
+CT_FORMULA bool easy_quotient(float a, float b) {
+  return math::abs(a) < 0x1p28f * math::abs(b) && math::abs(b) < math::kInf;
+}
 CT_FORMULA float float_mod(float a, float b) {
   double ad = a, bd = b, q = math::trunc(ad / bd);
   double r = ad - q * bd;  // exact: q has 28 bits, b 24
@@ -91,21 +113,25 @@ CT_FORMULA double float_mod(double a, double b) { return __builtin_fmod(a, b); }
 
 struct Fmod : Binary {
   static constexpr auto name = "fmod";
-  static constexpr auto doc = "The remainder of the division that rounds towards zero: it has the sign of input.";
+  static constexpr auto doc =
+      "The remainder of the division that rounds towards zero: it has the sign of input.";
   using Types = RealTypes;
   template <class T>
   static constexpr bool scalar = !std::is_same_v<T, float>;
   template <class T>
   CT_FORMULA T operator()(T a, T b) const {
-    if constexpr (std::is_integral_v<T>) return int_mod(a, b);
-    else return float_mod(a, b);
+    if constexpr (std::is_integral_v<T>)
+      return int_mod(a, b);
+    else
+      return float_mod(a, b);
   }
   CT_FORMULA static bool easy(float a, float b) { return easy_quotient(a, b); }
   CT_FORMULA static float exact(float a, float b) { return __builtin_fmodf(a, b); }
 };
 struct Remainder : Binary {
   static constexpr auto name = "remainder";
-  static constexpr auto doc = "The remainder of the division that rounds down: it has the sign of other, as Python's %.";
+  static constexpr auto doc =
+      "The remainder of the division that rounds down: it has the sign of other, as Python's %.";
   using Types = RealTypes;
   template <class T>
   static constexpr bool scalar = !std::is_same_v<T, float>;
@@ -115,8 +141,10 @@ struct Remainder : Binary {
   }
   template <class T>
   CT_FORMULA T operator()(T a, T b) const {
-    if constexpr (std::is_integral_v<T>) return adjust(int_mod(a, b), b);
-    else return adjust(float_mod(a, b), b);
+    if constexpr (std::is_integral_v<T>)
+      return adjust(int_mod(a, b), b);
+    else
+      return adjust(float_mod(a, b), b);
   }
   CT_FORMULA static bool easy(float a, float b) { return easy_quotient(a, b); }
   CT_FORMULA static float exact(float a, float b) { return adjust(__builtin_fmodf(a, b), b); }
@@ -128,8 +156,10 @@ struct DivTrunc : Binary {
   static constexpr bool scalar = !std::is_same_v<T, float>;
   template <class T>
   CT_FORMULA T operator()(T a, T b) const {
-    if constexpr (std::is_integral_v<T>) return int_div(a, b);
-    else return math::trunc(a / b);
+    if constexpr (std::is_integral_v<T>)
+      return int_div(a, b);
+    else
+      return math::trunc(a / b);
   }
 };
 struct DivFloor : Binary {
@@ -190,7 +220,8 @@ struct Pow : Binary {
   }
 };
 
-// ---- extremes ----------------------------------------------------------------------------------------------------------
+// ---- extremes
+// ----------------------------------------------------------------------------------------------------------
 
 struct Maximum : Binary {
   static constexpr auto name = "maximum";
@@ -198,7 +229,9 @@ struct Maximum : Binary {
   static constexpr bool byte_bool = true;
   using Types = RealTypes;
   template <class T>
-  CT_FORMULA T operator()(T a, T b) const { return is_nan(a) || a > b ? a : b; }
+  CT_FORMULA T operator()(T a, T b) const {
+    return is_nan(a) || a > b ? a : b;
+  }
 };
 struct Minimum : Binary {
   static constexpr auto name = "minimum";
@@ -206,7 +239,9 @@ struct Minimum : Binary {
   static constexpr bool byte_bool = true;
   using Types = RealTypes;
   template <class T>
-  CT_FORMULA T operator()(T a, T b) const { return is_nan(a) || a < b ? a : b; }
+  CT_FORMULA T operator()(T a, T b) const {
+    return is_nan(a) || a < b ? a : b;
+  }
 };
 struct Fmax : Binary {
   static constexpr auto name = "fmax";
@@ -214,7 +249,9 @@ struct Fmax : Binary {
   static constexpr bool byte_bool = true;
   using Types = RealTypes;
   template <class T>
-  CT_FORMULA T operator()(T a, T b) const { return is_nan(b) || a > b ? a : b; }
+  CT_FORMULA T operator()(T a, T b) const {
+    return is_nan(b) || a > b ? a : b;
+  }
 };
 struct Fmin : Binary {
   static constexpr auto name = "fmin";
@@ -222,30 +259,39 @@ struct Fmin : Binary {
   static constexpr bool byte_bool = true;
   using Types = RealTypes;
   template <class T>
-  CT_FORMULA T operator()(T a, T b) const { return is_nan(b) || a < b ? a : b; }
+  CT_FORMULA T operator()(T a, T b) const {
+    return is_nan(b) || a < b ? a : b;
+  }
 };
 
-// ---- floating functions ------------------------------------------------------------------------------------------------
+// ---- floating functions
+// ------------------------------------------------------------------------------------------------
 
 struct Atan2 : FloatBinary {
   static constexpr auto name = "atan2";
   static constexpr auto doc = "The angle of the point (other, input), in (-pi, pi].";
   template <class T>
-  CT_FORMULA T operator()(T a, T b) const { return math::atan2(a, b); }
+  CT_FORMULA T operator()(T a, T b) const {
+    return math::atan2(a, b);
+  }
 };
 struct Hypot : FloatBinary {
   static constexpr auto name = "hypot";
   static constexpr auto doc = "sqrt(input^2 + other^2), without overflow.";
   static constexpr Promote promote = Promote::same;
   template <class T>
-  CT_FORMULA T operator()(T a, T b) const { return math::hypot(a, b); }
+  CT_FORMULA T operator()(T a, T b) const {
+    return math::hypot(a, b);
+  }
 };
 struct Copysign : Binary {
   static constexpr auto name = "copysign";
   static constexpr auto doc = "The magnitude of input with the sign of other.";
   static constexpr Promote promote = Promote::to_float;
   template <class T>
-  CT_FORMULA T operator()(T a, T b) const { return math::copysign(a, b); }
+  CT_FORMULA T operator()(T a, T b) const {
+    return math::copysign(a, b);
+  }
 };
 struct Nextafter : Binary {
   static constexpr auto name = "nextafter";
@@ -254,32 +300,48 @@ struct Nextafter : Binary {
   static constexpr bool scalar = true;
   template <class T>
   CT_FORMULA T operator()(T a, T b) const {
-    if constexpr (std::is_same_v<T, float>) return __builtin_nextafterf(a, b);
-    else return __builtin_nextafter(a, b);
+    if constexpr (std::is_same_v<T, float>)
+      return __builtin_nextafterf(a, b);
+    else
+      return __builtin_nextafter(a, b);
   }
 };
 struct Logaddexp : FloatBinary {
   static constexpr auto name = "logaddexp";
   static constexpr auto doc = "log(e^input + e^other), without overflow.";
   static constexpr Promote promote = Promote::same;
+  using ComplexTypes = Complexes;
   template <class T>
   CT_FORMULA T operator()(T a, T b) const {
-    T high = a > b ? a : b, far = math::abs(a - b);
-    T y = high + math::log1p(math::exp(-far));
-    y = a == b && math::abs(a) == std::numeric_limits<T>::infinity() ? a : y;
-    return a != a ? a : y;
+    if constexpr (is_complex_v<T>) {
+      T high = a.real() > b.real() ? a : b, low = a.real() > b.real() ? b : a;
+      return high == low && std::isinf(high.real()) ? high : high + cx::log1p(cx::exp(low - high));
+    } else {
+      T high = a > b ? a : b, far = math::abs(a - b);
+      T y = high + math::log1p(math::exp(-far));
+      y = a == b && math::abs(a) == std::numeric_limits<T>::infinity() ? a : y;
+      return a != a ? a : y;
+    }
   }
 };
 struct Logaddexp2 : FloatBinary {
   static constexpr auto name = "logaddexp2";
   static constexpr auto doc = "log2(2^input + 2^other), without overflow.";
   static constexpr Promote promote = Promote::same;
+  using ComplexTypes = Complexes;
   template <class T>
   CT_FORMULA T operator()(T a, T b) const {
-    T high = a > b ? a : b, far = math::abs(a - b);
-    T y = high + math::log1p(math::exp2(-far)) * static_cast<T>(1 / math::kLn2);
-    y = a == b && math::abs(a) == std::numeric_limits<T>::infinity() ? a : y;
-    return a != a ? a : y;
+    if constexpr (is_complex_v<T>) {
+      T high = a.real() > b.real() ? a : b, low = a.real() > b.real() ? b : a;
+      return high == low && std::isinf(high.real())
+                 ? high
+                 : high + cx::log1p(cx::exp2(low - high)) * T(1 / math::kLn2);
+    } else {
+      T high = a > b ? a : b, far = math::abs(a - b);
+      T y = high + math::log1p(math::exp2(-far)) * static_cast<T>(1 / math::kLn2);
+      y = a == b && math::abs(a) == std::numeric_limits<T>::infinity() ? a : y;
+      return a != a ? a : y;
+    }
   }
 };
 struct Xlogy : FloatBinary {
@@ -297,10 +359,13 @@ struct Heaviside : Binary {
   static constexpr bool byte_bool = true;
   using Types = RealTypes;
   template <class T>
-  CT_FORMULA T operator()(T a, T b) const { return a == T(0) ? b : static_cast<T>(a < T(0) ? 0 : 1); }
+  CT_FORMULA T operator()(T a, T b) const {
+    return a == T(0) ? b : static_cast<T>(a < T(0) ? 0 : 1);
+  }
 };
 
-// ---- integers and bits -------------------------------------------------------------------------------------------------
+// ---- integers and bits
+// -------------------------------------------------------------------------------------------------
 
 template <class T>
 CT_FORMULA T gcd(T a, T b) {
@@ -320,7 +385,9 @@ struct Gcd : Binary {
   template <class T>
   static constexpr bool scalar = true;
   template <class T>
-  CT_FORMULA T operator()(T a, T b) const { return gcd(a, b); }
+  CT_FORMULA T operator()(T a, T b) const {
+    return gcd(a, b);
+  }
 };
 struct Lcm : Binary {
   static constexpr auto name = "lcm";
@@ -332,7 +399,8 @@ struct Lcm : Binary {
   CT_FORMULA T operator()(T a, T b) const {
     T g = gcd(a, b);
     using U = std::make_unsigned_t<T>;
-    return g == 0 ? T(0) : Abs()(static_cast<T>(static_cast<uint64_t>(static_cast<U>(a / g)) * static_cast<U>(b)));
+    return g == 0 ? T(0)
+                  : Abs()(static_cast<T>(static_cast<uint64_t>(static_cast<U>(a / g)) * static_cast<U>(b)));
   }
 };
 struct Bitwise : Binary {
@@ -344,19 +412,25 @@ struct BitwiseAnd : Bitwise {
   static constexpr auto name = "bitwise_and";
   static constexpr auto doc = "Bits set in both; logical and for bool.";
   template <class T>
-  CT_FORMULA T operator()(T a, T b) const { return a & b; }
+  CT_FORMULA T operator()(T a, T b) const {
+    return a & b;
+  }
 };
 struct BitwiseOr : Bitwise {
   static constexpr auto name = "bitwise_or";
   static constexpr auto doc = "Bits set in one or both; logical or for bool.";
   template <class T>
-  CT_FORMULA T operator()(T a, T b) const { return a | b; }
+  CT_FORMULA T operator()(T a, T b) const {
+    return a | b;
+  }
 };
 struct BitwiseXor : Bitwise {
   static constexpr auto name = "bitwise_xor";
   static constexpr auto doc = "Bits set in one but not both; logical xor for bool.";
   template <class T>
-  CT_FORMULA T operator()(T a, T b) const { return a ^ b; }
+  CT_FORMULA T operator()(T a, T b) const {
+    return a ^ b;
+  }
 };
 // Shifts by less than 0 or by the width and more shift everything out, as PyTorch has it.
 template <class T>
@@ -380,12 +454,15 @@ struct RightShift : Binary {
   CT_FORMULA T operator()(T a, T b) const {
     using U = std::make_unsigned_t<T>;
     U shift = static_cast<U>(b);
-    if constexpr (std::is_signed_v<T>) return static_cast<T>(a >> (shift >= kBits<T> ? kBits<T> - 1 : shift));
-    else return shift >= kBits<T> ? T(0) : static_cast<T>(a >> (shift & (kBits<T> - 1)));
+    if constexpr (std::is_signed_v<T>)
+      return static_cast<T>(a >> (shift >= kBits<T> ? kBits<T> - 1 : shift));
+    else
+      return shift >= kBits<T> ? T(0) : static_cast<T>(a >> (shift & (kBits<T> - 1)));
   }
 };
 
-// ---- comparisons and logic ---------------------------------------------------------------------------------------------
+// ---- comparisons and logic
+// ---------------------------------------------------------------------------------------------
 
 struct Compare : Binary {
   static constexpr Result result = Result::boolean;
@@ -399,7 +476,9 @@ struct Eq : Compare {
   using Types = SignFree;
   using ComplexTypes = Complexes;
   template <class T>
-  CT_FORMULA bool operator()(T a, T b) const { return a == b; }
+  CT_FORMULA bool operator()(T a, T b) const {
+    return a == b;
+  }
 };
 struct Ne : Compare {
   static constexpr auto name = "ne";
@@ -408,31 +487,41 @@ struct Ne : Compare {
   using Types = SignFree;
   using ComplexTypes = Complexes;
   template <class T>
-  CT_FORMULA bool operator()(T a, T b) const { return a != b; }
+  CT_FORMULA bool operator()(T a, T b) const {
+    return a != b;
+  }
 };
 struct Lt : Compare {
   static constexpr auto name = "lt";
   static constexpr auto doc = "input < other, element by element.";
   template <class T>
-  CT_FORMULA bool operator()(T a, T b) const { return a < b; }
+  CT_FORMULA bool operator()(T a, T b) const {
+    return a < b;
+  }
 };
 struct Le : Compare {
   static constexpr auto name = "le";
   static constexpr auto doc = "input <= other, element by element.";
   template <class T>
-  CT_FORMULA bool operator()(T a, T b) const { return a <= b; }
+  CT_FORMULA bool operator()(T a, T b) const {
+    return a <= b;
+  }
 };
 struct Gt : Compare {
   static constexpr auto name = "gt";
   static constexpr auto doc = "input > other, element by element.";
   template <class T>
-  CT_FORMULA bool operator()(T a, T b) const { return a > b; }
+  CT_FORMULA bool operator()(T a, T b) const {
+    return a > b;
+  }
 };
 struct Ge : Compare {
   static constexpr auto name = "ge";
   static constexpr auto doc = "input >= other, element by element.";
   template <class T>
-  CT_FORMULA bool operator()(T a, T b) const { return a >= b; }
+  CT_FORMULA bool operator()(T a, T b) const {
+    return a >= b;
+  }
 };
 struct Logical : Binary {
   static constexpr Promote promote = Promote::logical;
@@ -443,19 +532,25 @@ struct LogicalAnd : Logical {
   static constexpr auto name = "logical_and";
   static constexpr auto doc = "Whether both elements are nonzero.";
   template <class T>
-  CT_FORMULA bool operator()(T a, T b) const { return a & b; }
+  CT_FORMULA bool operator()(T a, T b) const {
+    return a & b;
+  }
 };
 struct LogicalOr : Logical {
   static constexpr auto name = "logical_or";
   static constexpr auto doc = "Whether one of the elements is nonzero.";
   template <class T>
-  CT_FORMULA bool operator()(T a, T b) const { return a | b; }
+  CT_FORMULA bool operator()(T a, T b) const {
+    return a | b;
+  }
 };
 struct LogicalXor : Logical {
   static constexpr auto name = "logical_xor";
   static constexpr auto doc = "Whether exactly one of the elements is nonzero.";
   template <class T>
-  CT_FORMULA bool operator()(T a, T b) const { return a != b; }
+  CT_FORMULA bool operator()(T a, T b) const {
+    return a != b;
+  }
 };
 struct Isclose : Binary {  // |a - b| <= atol + |rtol b|, in the dtype of the inputs for floats
   static constexpr auto name = "isclose";
@@ -467,7 +562,8 @@ struct Isclose : Binary {  // |a - b| <= atol + |rtol b|, in the dtype of the in
   CT_FORMULA bool operator()(T a, T b, T rtol, T atol, T equal_nan) const {
     if constexpr (is_complex_v<T>) {
       bool close = a == b || (std::isfinite(a.real()) && std::isfinite(a.imag()) &&
-                              cx::abs(a - b) <= atol.real() + std::abs(rtol.real() * cx::abs(b)) && std::isfinite(cx::abs(b)));
+                              cx::abs(a - b) <= atol.real() + std::abs(rtol.real() * cx::abs(b)) &&
+                              std::isfinite(cx::abs(b)));
       return close || (equal_nan != T(0) && a != a && b != b);
     } else {
       T allowed = atol + math::abs(rtol * b), error = math::abs(a - b);
@@ -478,10 +574,10 @@ struct Isclose : Binary {  // |a - b| <= atol + |rtol b|, in the dtype of the in
 };
 
 // Operations that are no more than their functor, on two tensors; and those that take numbers too.
-using PlainBinary = TypeList<Maximum, Minimum, Fmax, Fmin, Atan2, Hypot, Nextafter, Logaddexp, Logaddexp2, Gcd, Lcm, LogicalAnd, LogicalOr,
-                             LogicalXor>;
+using PlainBinary = TypeList<Maximum, Minimum, Fmax, Fmin, Atan2, Hypot, Nextafter, Logaddexp, Logaddexp2,
+                             Gcd, Lcm, LogicalAnd, LogicalOr, LogicalXor>;
 using NumberBinary = TypeList<Copysign, Eq, Ne, Lt, Le, Gt, Ge>;
-using OtherBinary = TypeList<Add, AddScaled, Sub, Mul, Div, DivTrunc, DivFloor, Fmod, Remainder, Pow, Xlogy, Heaviside, BitwiseAnd, BitwiseOr,
-                             BitwiseXor, LeftShift, RightShift, Isclose>;
+using OtherBinary = TypeList<Add, AddScaled, Sub, Mul, Div, DivTrunc, DivFloor, Fmod, Remainder, Pow, Xlogy,
+                             Heaviside, BitwiseAnd, BitwiseOr, BitwiseXor, LeftShift, RightShift, Isclose>;
 
 }  // namespace ctorch::functors

@@ -20,10 +20,10 @@ template <class R>
 CT_FORMULA R arg(Cx<R> z) {
   return std::atan2(z.imag(), z.real());
 }
-#define CT_STD(name)                   \
-  template <class R>                   \
-  CT_FORMULA Cx<R> name(Cx<R> z) {     \
-    return std::name(z);               \
+#define CT_STD(name)               \
+  template <class R>               \
+  CT_FORMULA Cx<R> name(Cx<R> z) { \
+    return std::name(z);           \
   }
 CT_STD(sqrt)
 CT_STD(exp)
@@ -60,7 +60,8 @@ CT_FORMULA Cx<R> expm1(Cx<R> z) {
 template <class R>
 CT_FORMULA Cx<R> log1p(Cx<R> z) {
   R a = z.real(), b = z.imag();
-  R magnitude = std::abs(a) < R(0.5) && std::abs(b) < R(0.5) ? std::log1p(2 * a + a * a + b * b) / 2 : std::log(std::hypot(1 + a, b));
+  R magnitude = std::abs(a) < R(0.5) && std::abs(b) < R(0.5) ? std::log1p(2 * a + a * a + b * b) / 2
+                                                             : std::log(std::hypot(1 + a, b));
   return Cx<R>(magnitude, std::atan2(b, 1 + a));
 }
 template <class R>

@@ -1,15 +1,17 @@
-// What a functor says of itself. A functor is a struct with one branch-free formula, a template operator(); these bases give
-// the rest, which a functor may override:
+// What a functor says of itself. A functor is a struct with one branch-free formula, a template operator();
+// these bases give the rest, which a functor may override:
 //
 //   name, doc     of the operation
 //   inputs        how many tensors it takes; `params` more arguments follow that are one number each
-//   Types         in which C++ types kernels are compiled. Half types compute in float and never appear; complex ones are
+//   Types         in which C++ types kernels are compiled. Half types compute in float and never appear;
+//   complex ones are
 //                 taken from ComplexTypes
 //   promote       from the inputs' common dtype to that of the computation
 //   result        the dtype of the result: of the computation, bool, or its real part
 //   sign_free     kernels for unsigned integers serve the signed ones
 //   byte_bool     the kernel for uint8 serves bool, stored as 0 and 1
 //   bits          nothing is computed: the kernel for unsigned integers of the size serves every dtype
+//   wide_numbers  with half tensors, a number takes part as a float and is not rounded to the half type first
 //   scalar<T>     the formula calls functions or branches: one element at a time
 //   masks         which inputs may be one element per row in a compiled variant (parameters always are)
 #pragma once
@@ -43,6 +45,7 @@ struct Base {
   static constexpr bool sign_free = false;
   static constexpr bool byte_bool = false;
   static constexpr bool bits = false;
+  static constexpr bool wide_numbers = false;
   static constexpr bool first_is_bool = false;  // input 0 is bool, whatever the others are
   template <class T>
   static constexpr bool scalar = false;
@@ -78,8 +81,10 @@ template <class T>
 inline constexpr bool is_signed_int_v = is_int_v<T> && std::is_signed_v<T>;
 template <class T>
 CT_FORMULA bool is_nan(T x) {
-  if constexpr (std::is_floating_point_v<T>) return x != x;
-  else return false;
+  if constexpr (std::is_floating_point_v<T>)
+    return x != x;
+  else
+    return false;
 }
 
 }  // namespace functors

@@ -5,7 +5,8 @@
 
 namespace ctorch::special {
 
-// The derivative of log Gamma: reflection below 0, recurrence up to 10, then the asymptotic series (Abramowitz and Stegun 6.3).
+// The derivative of log Gamma: reflection below 0, recurrence up to 10, then the asymptotic series
+// (Abramowitz and Stegun 6.3).
 CT_FORMULA double digamma(double x) {
   double reflected = 0;
   if (x == 0) return __builtin_copysign(__builtin_inf(), -x);
@@ -21,12 +22,14 @@ CT_FORMULA double digamma(double x) {
     x += 1;
   }
   double z = 1 / (x * x);
-  double series = z * math::poly(z, 1.0 / 12, -1.0 / 120, 1.0 / 252, -1.0 / 240, 1.0 / 132, -691.0 / 32760, 1.0 / 12);
+  double series =
+      z * math::poly(z, 1.0 / 12, -1.0 / 120, 1.0 / 252, -1.0 / 240, 1.0 / 132, -691.0 / 32760, 1.0 / 12);
   if (x > 1e17) series = 0;
   return reflected + sum + __builtin_log(x) - 0.5 / x - series;
 }
 
-// Winitzki's closed approximation (2008), good to 2e-3, then Halley steps on erf, which triple the digits each.
+// Winitzki's closed approximation (2008), good to 2e-3, then Halley steps on erf, which triple the digits
+// each.
 CT_FORMULA double erfinv(double y) {
   double a = __builtin_fabs(y);
   if (!(a < 1)) return a == 1 ? __builtin_copysign(__builtin_inf(), y) : __builtin_nan("");

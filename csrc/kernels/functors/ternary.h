@@ -17,7 +17,9 @@ struct Where : Ternary {
   static constexpr unsigned masks[] = {0, 2, 4, 2 | 4};
   using Types = Unsigned;  // and Bits128
   template <class T>
-  CT_FORMULA T operator()(bool c, T a, T b) const { return c ? a : b; }
+  CT_FORMULA T operator()(bool c, T a, T b) const {
+    return c ? a : b;
+  }
 };
 struct Lerp : Ternary {
   static constexpr auto name = "lerp";
@@ -42,9 +44,12 @@ struct Addcmul : Ternary {
   using ComplexTypes = Complexes;
   template <class T>
   CT_FORMULA T operator()(T x, T a, T b, T value) const {
-    if constexpr (is_complex_v<T>) return x + cx::mul(cx::mul(value, a), b);
-    else if constexpr (std::is_floating_point_v<T>) return x + value * a * b;
-    else return static_cast<T>(x + static_cast<T>(static_cast<uint64_t>(value) * a * b));
+    if constexpr (is_complex_v<T>)
+      return x + cx::mul(cx::mul(value, a), b);
+    else if constexpr (std::is_floating_point_v<T>)
+      return x + value * a * b;
+    else
+      return static_cast<T>(x + static_cast<T>(static_cast<uint64_t>(value) * a * b));
   }
 };
 struct Addcdiv : Ternary {
@@ -54,8 +59,10 @@ struct Addcdiv : Ternary {
   using ComplexTypes = Complexes;
   template <class T>
   CT_FORMULA T operator()(T x, T a, T b, T value) const {
-    if constexpr (is_complex_v<T>) return x + cx::mul(value, a) / b;
-    else return x + value * a / b;
+    if constexpr (is_complex_v<T>)
+      return x + cx::mul(value, a) / b;
+    else
+      return x + value * a / b;
   }
 };
 struct Clamp : Ternary {  // nan stays; the upper bound wins where the bounds cross

@@ -7,7 +7,8 @@
 
 namespace ctorch::functors {
 
-// ---- sign and rounding -------------------------------------------------------------------------------------------------
+// ---- sign and rounding
+// -------------------------------------------------------------------------------------------------
 
 struct Abs : Unary {
   static constexpr auto name = "abs";
@@ -17,12 +18,15 @@ struct Abs : Unary {
   using ComplexTypes = Complexes;
   template <class T>
   CT_FORMULA auto operator()(T x) const {
-    if constexpr (is_complex_v<T>) return cx::abs(x);
-    else if constexpr (std::is_floating_point_v<T>) return math::abs(x);
+    if constexpr (is_complex_v<T>)
+      return cx::abs(x);
+    else if constexpr (std::is_floating_point_v<T>)
+      return math::abs(x);
     else if constexpr (std::is_signed_v<T>) {
       using U = std::make_unsigned_t<T>;
       return static_cast<T>(x < 0 ? U(0) - static_cast<U>(x) : static_cast<U>(x));
-    } else return x;
+    } else
+      return x;
   }
 };
 struct Neg : Unary {
@@ -32,7 +36,9 @@ struct Neg : Unary {
   using Types = SignFree;
   using ComplexTypes = Complexes;
   template <class T>
-  CT_FORMULA T operator()(T x) const { return static_cast<T>(-x); }
+  CT_FORMULA T operator()(T x) const {
+    return static_cast<T>(-x);
+  }
 };
 struct Sign : Unary {
   static constexpr auto name = "sign";
@@ -40,7 +46,9 @@ struct Sign : Unary {
   static constexpr bool byte_bool = true;
   using Types = RealTypes;
   template <class T>
-  CT_FORMULA T operator()(T x) const { return static_cast<T>(static_cast<T>(x > T(0)) - static_cast<T>(x < T(0))); }
+  CT_FORMULA T operator()(T x) const {
+    return static_cast<T>(static_cast<T>(x > T(0)) - static_cast<T>(x < T(0)));
+  }
 };
 struct Sgn : Unary {
   static constexpr auto name = "sgn";
@@ -62,19 +70,25 @@ struct Floor : Unary {
   static constexpr auto name = "floor";
   static constexpr auto doc = "The largest integer that is not above input.";
   template <class T>
-  CT_FORMULA T operator()(T x) const { return math::floor(x); }
+  CT_FORMULA T operator()(T x) const {
+    return math::floor(x);
+  }
 };
 struct Ceil : Unary {
   static constexpr auto name = "ceil";
   static constexpr auto doc = "The smallest integer that is not below input.";
   template <class T>
-  CT_FORMULA T operator()(T x) const { return math::ceil(x); }
+  CT_FORMULA T operator()(T x) const {
+    return math::ceil(x);
+  }
 };
 struct Round : Unary {
   static constexpr auto name = "round";
   static constexpr auto doc = "The nearest integer, halves to even; or with so many decimals.";
   template <class T>
-  CT_FORMULA T operator()(T x) const { return math::rint(x); }
+  CT_FORMULA T operator()(T x) const {
+    return math::rint(x);
+  }
 };
 struct RoundScaled : Unary {  // scale = 10^|decimals|
   static constexpr auto name = "round_decimals";
@@ -90,13 +104,17 @@ struct Trunc : Unary {
   static constexpr auto name = "trunc";
   static constexpr auto doc = "input without its fractional part.";
   template <class T>
-  CT_FORMULA T operator()(T x) const { return math::trunc(x); }
+  CT_FORMULA T operator()(T x) const {
+    return math::trunc(x);
+  }
 };
 struct Frac : Unary {
   static constexpr auto name = "frac";
   static constexpr auto doc = "The fractional part, with the sign of input.";
   template <class T>
-  CT_FORMULA T operator()(T x) const { return x - math::trunc(x); }
+  CT_FORMULA T operator()(T x) const {
+    return x - math::trunc(x);
+  }
 };
 struct BitwiseNot : Unary {
   static constexpr auto name = "bitwise_not";
@@ -105,8 +123,10 @@ struct BitwiseNot : Unary {
   using Types = Join<Bools, Unsigned>;
   template <class T>
   CT_FORMULA T operator()(T x) const {
-    if constexpr (std::is_same_v<T, bool>) return !x;
-    else return static_cast<T>(~x);
+    if constexpr (std::is_same_v<T, bool>)
+      return !x;
+    else
+      return static_cast<T>(~x);
   }
 };
 struct ConjPhysical : Unary {
@@ -115,7 +135,9 @@ struct ConjPhysical : Unary {
   using Types = Empty;
   using ComplexTypes = Complexes;
   template <class T>
-  CT_FORMULA T operator()(T x) const { return T(x.real(), -x.imag()); }
+  CT_FORMULA T operator()(T x) const {
+    return T(x.real(), -x.imag());
+  }
 };
 struct Angle : Unary {
   static constexpr auto name = "angle";
@@ -125,12 +147,15 @@ struct Angle : Unary {
   using ComplexTypes = Complexes;
   template <class T>
   CT_FORMULA auto operator()(T x) const {
-    if constexpr (is_complex_v<T>) return cx::arg(x);
-    else return x != x ? x : x < T(0) ? static_cast<T>(math::kPi) : T(0);
+    if constexpr (is_complex_v<T>)
+      return cx::arg(x);
+    else
+      return x != x ? x : x < T(0) ? static_cast<T>(math::kPi) : T(0);
   }
 };
 
-// ---- powers, exponentials, logarithms ----------------------------------------------------------------------------------
+// ---- powers, exponentials, logarithms
+// ----------------------------------------------------------------------------------
 
 struct Reciprocal : Unary {
   static constexpr auto name = "reciprocal";
@@ -138,7 +163,9 @@ struct Reciprocal : Unary {
   static constexpr Promote promote = Promote::to_float;
   using ComplexTypes = Complexes;
   template <class T>
-  CT_FORMULA T operator()(T x) const { return T(1) / x; }
+  CT_FORMULA T operator()(T x) const {
+    return T(1) / x;
+  }
 };
 struct Sqrt : Unary {
   static constexpr auto name = "sqrt";
@@ -147,8 +174,10 @@ struct Sqrt : Unary {
   using ComplexTypes = Complexes;
   template <class T>
   CT_FORMULA T operator()(T x) const {
-    if constexpr (is_complex_v<T>) return cx::sqrt(x);
-    else return math::sqrt(x);
+    if constexpr (is_complex_v<T>)
+      return cx::sqrt(x);
+    else
+      return math::sqrt(x);
   }
 };
 struct Rsqrt : Unary {
@@ -157,27 +186,33 @@ struct Rsqrt : Unary {
   static constexpr Promote promote = Promote::to_float;
   using ComplexTypes = Complexes;
   template <class T>
-  CT_FORMULA T operator()(T x) const { return T(1) / Sqrt()(x); }
+  CT_FORMULA T operator()(T x) const {
+    return T(1) / Sqrt()(x);
+  }
 };
 
 // A functor over a function of vec_math.h: real, and real with a complex twin in complex.h.
-#define CT_REAL_FUNCTION(Name, fn, Doc)                                     \
-  struct Name : FloatUnary {                                                \
-    static constexpr auto name = #fn;                                       \
-    static constexpr auto doc = Doc;                                        \
-    template <class T>                                                      \
-    CT_FORMULA T operator()(T x) const { return math::fn(x); }              \
+#define CT_REAL_FUNCTION(Name, fn, Doc)  \
+  struct Name : FloatUnary {             \
+    static constexpr auto name = #fn;    \
+    static constexpr auto doc = Doc;     \
+    template <class T>                   \
+    CT_FORMULA T operator()(T x) const { \
+      return math::fn(x);                \
+    }                                    \
   };
-#define CT_FUNCTION(Name, fn, Doc)                                          \
-  struct Name : FloatUnary {                                                \
-    static constexpr auto name = #fn;                                       \
-    static constexpr auto doc = Doc;                                        \
-    using ComplexTypes = Complexes;                                         \
-    template <class T>                                                      \
-    CT_FORMULA T operator()(T x) const {                                    \
-      if constexpr (is_complex_v<T>) return cx::fn(x);                      \
-      else return math::fn(x);                                              \
-    }                                                                       \
+#define CT_FUNCTION(Name, fn, Doc)       \
+  struct Name : FloatUnary {             \
+    static constexpr auto name = #fn;    \
+    static constexpr auto doc = Doc;     \
+    using ComplexTypes = Complexes;      \
+    template <class T>                   \
+    CT_FORMULA T operator()(T x) const { \
+      if constexpr (is_complex_v<T>)     \
+        return cx::fn(x);                \
+      else                               \
+        return math::fn(x);              \
+    }                                    \
   };
 CT_FUNCTION(Exp, exp, "e to the power input.")
 CT_FUNCTION(Exp2, exp2, "2 to the power input.")
@@ -207,8 +242,10 @@ CT_REAL_FUNCTION(Erfc, erfc, "1 - erf(input), accurate where that is small.")
     using ComplexTypes = Complexes;                                                   \
     template <class T>                                                                \
     CT_FORMULA T operator()(T x) const {                                              \
-      if constexpr (is_complex_v<T>) return cx::fn(x);                                \
-      else return math::fn(x);                                                        \
+      if constexpr (is_complex_v<T>)                                                  \
+        return cx::fn(x);                                                             \
+      else                                                                            \
+        return math::fn(x);                                                           \
     }                                                                                 \
     CT_FORMULA static bool easy(float x) { return math::abs(x) <= math::kTrigLimit; } \
     CT_FORMULA static float exact(float x) { return __builtin_##fn##f(x); }           \
@@ -227,7 +264,9 @@ struct SpecialUnary : Unary {
   template <class T>
   static constexpr bool scalar = true;
   template <class T>
-  CT_FORMULA T operator()(T x) const { return static_cast<T>(F::compute(static_cast<double>(x))); }
+  CT_FORMULA T operator()(T x) const {
+    return static_cast<T>(F::compute(static_cast<double>(x)));
+  }
 };
 struct Lgamma : SpecialUnary<Lgamma> {
   static constexpr auto name = "lgamma";
@@ -262,17 +301,22 @@ struct Deg2rad : Unary {
   static constexpr auto doc = "Degrees to radians.";
   static constexpr Promote promote = Promote::to_float;
   template <class T>
-  CT_FORMULA T operator()(T x) const { return x * static_cast<T>(math::kPi / 180); }
+  CT_FORMULA T operator()(T x) const {
+    return x * static_cast<T>(math::kPi / 180);
+  }
 };
 struct Rad2deg : Unary {
   static constexpr auto name = "rad2deg";
   static constexpr auto doc = "Radians to degrees.";
   static constexpr Promote promote = Promote::to_float;
   template <class T>
-  CT_FORMULA T operator()(T x) const { return x * static_cast<T>(180 / math::kPi); }
+  CT_FORMULA T operator()(T x) const {
+    return x * static_cast<T>(180 / math::kPi);
+  }
 };
 
-// ---- questions ---------------------------------------------------------------------------------------------------------
+// ---- questions
+// ---------------------------------------------------------------------------------------------------------
 
 struct Isnan : Unary {
   static constexpr auto name = "isnan";
@@ -280,7 +324,9 @@ struct Isnan : Unary {
   static constexpr Result result = Result::boolean;
   using ComplexTypes = Complexes;
   template <class T>
-  CT_FORMULA bool operator()(T x) const { return x != x; }
+  CT_FORMULA bool operator()(T x) const {
+    return x != x;
+  }
 };
 struct Isinf : Unary {
   static constexpr auto name = "isinf";
@@ -289,8 +335,10 @@ struct Isinf : Unary {
   using ComplexTypes = Complexes;
   template <class T>
   CT_FORMULA bool operator()(T x) const {
-    if constexpr (is_complex_v<T>) return (*this)(x.real()) || (*this)(x.imag());
-    else return math::abs(x) == std::numeric_limits<T>::infinity();
+    if constexpr (is_complex_v<T>)
+      return (*this)(x.real()) || (*this)(x.imag());
+    else
+      return math::abs(x) == std::numeric_limits<T>::infinity();
   }
 };
 struct Isfinite : Unary {
@@ -300,8 +348,10 @@ struct Isfinite : Unary {
   using ComplexTypes = Complexes;
   template <class T>
   CT_FORMULA bool operator()(T x) const {
-    if constexpr (is_complex_v<T>) return (*this)(x.real()) && (*this)(x.imag());
-    else return math::abs(x) < std::numeric_limits<T>::infinity();
+    if constexpr (is_complex_v<T>)
+      return (*this)(x.real()) && (*this)(x.imag());
+    else
+      return math::abs(x) < std::numeric_limits<T>::infinity();
   }
 };
 struct Isposinf : Unary {
@@ -309,14 +359,18 @@ struct Isposinf : Unary {
   static constexpr auto doc = "Whether elements are positive infinity.";
   static constexpr Result result = Result::boolean;
   template <class T>
-  CT_FORMULA bool operator()(T x) const { return x == std::numeric_limits<T>::infinity(); }
+  CT_FORMULA bool operator()(T x) const {
+    return x == std::numeric_limits<T>::infinity();
+  }
 };
 struct Isneginf : Unary {
   static constexpr auto name = "isneginf";
   static constexpr auto doc = "Whether elements are negative infinity.";
   static constexpr Result result = Result::boolean;
   template <class T>
-  CT_FORMULA bool operator()(T x) const { return x == -std::numeric_limits<T>::infinity(); }
+  CT_FORMULA bool operator()(T x) const {
+    return x == -std::numeric_limits<T>::infinity();
+  }
 };
 struct Signbit : Unary {
   static constexpr auto name = "signbit";
@@ -325,8 +379,10 @@ struct Signbit : Unary {
   using Types = RealTypes;
   template <class T>
   CT_FORMULA bool operator()(T x) const {
-    if constexpr (std::is_floating_point_v<T>) return math::signbit(x);
-    else return x < T(0);
+    if constexpr (std::is_floating_point_v<T>)
+      return math::signbit(x);
+    else
+      return x < T(0);
   }
 };
 struct LogicalNot : Unary {
@@ -336,7 +392,9 @@ struct LogicalNot : Unary {
   static constexpr Result result = Result::boolean;
   using Types = Bools;
   template <class T>
-  CT_FORMULA bool operator()(T x) const { return !x; }
+  CT_FORMULA bool operator()(T x) const {
+    return !x;
+  }
 };
 struct NanToNum : Unary {
   static constexpr auto name = "nan_to_num";
@@ -346,7 +404,8 @@ struct NanToNum : Unary {
   template <class T>
   CT_FORMULA T operator()(T x, T nan, T high, T low) const {
     if constexpr (is_complex_v<T>) {
-      return T((*this)(x.real(), nan.real(), high.real(), low.real()), (*this)(x.imag(), nan.real(), high.real(), low.real()));
+      return T((*this)(x.real(), nan.real(), high.real(), low.real()),
+               (*this)(x.imag(), nan.real(), high.real(), low.real()));
     } else {
       x = x == std::numeric_limits<T>::infinity() ? high : x;
       x = x == -std::numeric_limits<T>::infinity() ? low : x;
@@ -355,10 +414,12 @@ struct NanToNum : Unary {
   }
 };
 
-// Operations that are no more than their functor: the C++ functions, tables and bindings come from these lists.
-using PlainUnary = TypeList<Abs, Sign, Sgn, Frac, BitwiseNot, Angle, Reciprocal, Sqrt, Rsqrt, Exp, Exp2, Expm1, Log, Log2, Log10, Log1p, Asin,
-                            Acos, Atan, Sinh, Cosh, Tanh, Asinh, Acosh, Atanh, Sigmoid, Erf, Erfc, Sin, Cos, Tan, Lgamma, Digamma,
-                            Erfinv, Deg2rad, Rad2deg, LogicalNot>;
+// Operations that are no more than their functor: the C++ functions, tables and bindings come from these
+// lists.
+using PlainUnary =
+    TypeList<Abs, Sign, Sgn, Frac, BitwiseNot, Angle, Reciprocal, Sqrt, Rsqrt, Exp, Exp2, Expm1, Log, Log2,
+             Log10, Log1p, Asin, Acos, Atan, Sinh, Cosh, Tanh, Asinh, Acosh, Atanh, Sigmoid, Erf, Erfc, Sin,
+             Cos, Tan, Lgamma, Digamma, Erfinv, Deg2rad, Rad2deg, LogicalNot>;
 // Those that leave integers as they are, and those that answer the same for all integers.
 using RoundingUnary = TypeList<Floor, Ceil, Round, Trunc>;
 using QuestionUnary = TypeList<Isnan, Isinf, Isfinite, Isposinf, Isneginf, Signbit>;

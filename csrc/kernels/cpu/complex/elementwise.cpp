@@ -13,6 +13,8 @@ void fill_complex(ElementwiseTable& table, TypeList<Fs...>) {
 }  // namespace
 }  // namespace CT_ISA
 
-void fill_complex_elementwise(ElementwiseTable& table) { CT_ISA::fill_complex(table, functors::AllFunctors()); }
+void fill_complex_elementwise(ElementwiseTable& table) {
+  CT_ISA::fill_complex(table, functors::AllFunctors());
+}
 
 }  // namespace ctorch
