@@ -84,7 +84,8 @@ def verdicts(rows: list[dict[str, Any]], limits: Peaks, expected: bool) -> list[
             got = of_peak(limits, row, row["time"]["b"], target.threads)
             record["bandwidth"] = got and got[2]
         record["met"] = "ratio" in row and not row.get("differs") and target.met(row, limits)
-        record["note"] = "; ".join([*row["missing"].values(), *["DIFFERS"] * bool(row.get("differs"))])
+        remarks = {"DIFFERS": row.get("differs"), "disturbed": row["disturbed"]}
+        record["note"] = "; ".join([*row["missing"].values(), *(word for word, true in remarks.items() if true)])
         found.append(record)
     return found
 
