@@ -85,7 +85,8 @@ def verdicts(rows: list[dict[str, Any]], limits: Peaks, expected: bool) -> list[
             record["bandwidth"] = got and got[2]
         record["met"] = "ratio" in row and not row.get("differs") and target.met(row, limits)
         remarks = {"DIFFERS": row.get("differs"), "disturbed": row["disturbed"]}
-        record["note"] = "; ".join([*row["missing"].values(), *(word for word, true in remarks.items() if true)])
+        words = [word for word, true in remarks.items() if true]
+        record["note"] = "; ".join([*row["missing"].values(), *words])
         found.append(record)
     return found
 

@@ -24,8 +24,9 @@ import sys
 import time
 from typing import Any
 
-import cases
 import numpy as np
+
+import cases
 
 SAMPLE = 0.002  # seconds: the least that one timed sample lasts
 SIGNED = 100_000  # elements of an output that its signature looks at

@@ -3,8 +3,9 @@
 import math
 import random
 
-import ctorch
 import pytest
+
+import ctorch
 
 DTYPES = (
     *("bool", "uint8", "int8", "int16", "int32", "int64", "uint16", "uint32", "uint64"),
