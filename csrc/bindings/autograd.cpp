@@ -1,5 +1,7 @@
 // The backward pass, graph nodes, hooks and grad mode as Python sees them.
 
+#include <pybind11/stl.h>
+
 #include <functional>
 #include <map>
 
@@ -209,7 +211,7 @@ class PySavedTensor {
  public:
   PySavedTensor(const pyb::object& tensor, int number) {
     const Tensor& t = as_tensor(tensor.ptr());
-    saved_ = number >= 0 ? SavedTensor(t, number) : SavedTensor(t, false);
+    saved_ = number >= 0 ? SavedTensor(t, number) : SavedTensor(t);
   }
   pyb::object unpack(const pyb::object& node, const std::string& who) const {
     Node* owner = node.is_none() ? nullptr : &node_of(node.ptr());

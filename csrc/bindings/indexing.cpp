@@ -360,7 +360,7 @@ void assign_untracked(const Tensor& self, const Tensor& place, PyObject* value) 
 }
 
 void assign_tracked(PyObject* place, PyObject* value) {
-  static const Operation &copy = operation("copy_"), &fill = operation("fill_"), &reshape = operation("reshape");
+  static const Operation &copy = operation("copy"), &fill = operation("fill"), &reshape = operation("reshape");
   const Tensor& to = py::as_tensor(place);
   if (!is_tensor(value)) {
     check_value_fits(to, to_scalar(value));

@@ -1,5 +1,6 @@
 #include "bindings/def_op.h"
 #include "ops/copy.h"
+#include "ops/reduce.h"
 #include "ops/view.h"
 
 namespace ctorch::py {
@@ -10,6 +11,20 @@ Tensor expand_as(const Tensor& input, const Tensor& other) { return ops::expand(
 Tensor view_as(const Tensor& input, const Tensor& other) { return ops::view(input, other.sizes()); }
 Tensor reshape_as(const Tensor& input, const Tensor& other) { return ops::reshape(input, other.sizes()); }
 Tensor broadcast_to(const Tensor& input, IntList size) { return ops::expand(input, size); }
+// The inverse of expand(): sums over the dims that a shape was broadcast along.
+Tensor sum_to_size(const Tensor& input, IntList size) {
+  int64_t lead = input.dim() - static_cast<int64_t>(size.size());
+  check(lead >= 0, "sum_to_size: size ", ShapeText{size}, " is not expandable to size ", input.sizes());
+  Dims summed;
+  for (int64_t i = 0; i < input.dim(); ++i) {
+    bool broadcast = i < lead || size[i - lead] != input.sizes()[i];
+    check(i < lead || !broadcast || size[i - lead] == 1, "sum_to_size: size ", ShapeText{size}, " is not expandable to size ", input.sizes());
+    if (broadcast) summed.push_back(i);
+  }
+  if (summed.empty()) return input;
+  Tensor sum = ops::sum(input, IntList(summed), true, input.dtype());
+  return lead ? ops::view(sum, size) : sum;
+}
 Tensor ravel(const Tensor& input) { return ops::reshape(input, Dims{-1}); }
 std::vector<Tensor> tensor_split_tensor(const Tensor& input, const Tensor& where, int64_t dim) {
   check(where.dim() <= 1 && where.dtype() == DType::int64, "tensor_split: expected tensor_indices_or_sections to be a 0- or 1-d int64 tensor, got ", where);
@@ -61,6 +76,7 @@ void init_ops_view() {
   def_op<&ops::imag>("imag(Tensor input) -> Tensor", "The imaginary parts, as a view. RuntimeError if input is not complex.", view);
   def_op<&ops::view_as_real>("view_as_real(Tensor input) -> Tensor", "A complex tensor as a real one with a last dim of 2.", kFunction | kView);
   def_op<&ops::view_as_complex>("view_as_complex(Tensor input) -> Tensor", "A real tensor with a last dim of 2 as a complex one.", kFunction | kView);
+  def_op<&sum_to_size>("sum_to_size(Tensor input, int... size) -> Tensor", "The sum over the dims along which `size` was expanded to the shape of input.", kMethod);
   def_alias("swapaxes", "transpose");
   def_alias("swapdims", "transpose");
   def_alias("moveaxis", "movedim");

@@ -1,5 +1,7 @@
 #include "bindings/record.h"
 
+#include <pybind11/stl.h>
+
 #include <algorithm>
 #include <map>
 
@@ -63,7 +65,7 @@ int param_index(const Overload& ov, const std::string& name) {
 }
 
 Need resolve_need(const Overload& ov, const std::string& name, const std::string& key) {
-  if (int i = param_index(ov, name); i >= 0) return {Need::input, i};
+  if (int i = param_index(ov, name); i >= 0 && i != ov.out_index) return {Need::input, i};
   if (name == "out" || name == "out0") return {Need::output, 0};
   if (name.starts_with("out") && name.size() == 4 && std::isdigit(name[3])) return {Need::output, name[3] - '0'};
   const std::pair<const char*, Need::What> suffixes[] = {
@@ -174,7 +176,7 @@ class FormulaNode final : public Node {
         if (is_differentiable(t.dtype())) {
           saved_[s].tensors.emplace_back(t, number);
         } else {
-          saved_[s].tensors.emplace_back(t.alias(), false);
+          saved_[s].tensors.emplace_back(t.alias());
         }
         saved_[s].set = true;
       }
@@ -206,9 +208,8 @@ class FormulaNode final : public Node {
         shared_function = in.formula->function.get();
         shared = call(*in.formula, grads, values);
       }
-      check_type(PyTuple_Check(shared.get()) && PyTuple_GET_SIZE(shared.get()) > in.formula->member, name(),
-                 ": the formula shared by several inputs must give a tuple");
-      store(in, Object::borrow(PyTuple_GET_ITEM(shared.get(), in.formula->member)), made);
+      const bool each = PyTuple_Check(shared.get()) && PyTuple_GET_SIZE(shared.get()) > in.formula->member;
+      store(in, each ? Object::borrow(PyTuple_GET_ITEM(shared.get(), in.formula->member)) : shared, made);
     }
     return made;
   }
@@ -225,10 +226,12 @@ class FormulaNode final : public Node {
     switch (need.what) {
       case Need::input:
         if (is_tensor(slot)) {
-          to.tensors.emplace_back(as_tensor(slot), inplace && need.index == 0);
+          // What is about to be overwritten is kept as a copy.
+          bool overwritten = inplace && need.index == 0;
+          to.tensors.emplace_back(overwritten ? g_recorded_ops.clone(as_tensor(slot)) : as_tensor(slot));
         } else if (is_sequence(slot) && ov_.params[need.index].kind == Kind::tensor_list) {
           to.is_list = true;
-          for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(slot); ++i) to.tensors.emplace_back(as_tensor(PySequence_Fast_GET_ITEM(slot, i)), false);
+          for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(slot); ++i) to.tensors.emplace_back(as_tensor(PySequence_Fast_GET_ITEM(slot, i)));
         } else {
           to.value = PyList_Check(slot) ? Object::steal(checked(PyList_AsTuple(slot))) : Object::borrow(slot);
         }

@@ -55,8 +55,8 @@ PyObject* parse_default(std::string_view s, const char* text) {
   if (s == "None") return Py_NewRef(Py_None);
   if (s == "True") return Py_NewRef(Py_True);
   if (s == "False") return Py_NewRef(Py_False);
-  if (s.front() == '\'') return PyUnicode_InternFromString(std::string(s.substr(1, s.size() - 2)).c_str());
-  if (s.front() == '[') {
+  if (s.front() == '\'' || s.front() == '"') return PyUnicode_InternFromString(std::string(s.substr(1, s.size() - 2)).c_str());
+  if (s.front() == '[' || s.front() == '(') {
     std::string_view inner = trim(s.substr(1, s.size() - 2));
     Object list = Object::steal(checked(PyList_New(0)));
     while (!inner.empty()) {
@@ -277,7 +277,7 @@ std::unique_ptr<Overload> parse_schema(const char* text) {
   while (!(list = trim(list)).empty()) {
     size_t end = 0;
     for (int brackets = 0; end < list.size() && (brackets || list[end] != ','); ++end) {
-      brackets += (list[end] == '[') - (list[end] == ']');
+      brackets += (list[end] == '[' || list[end] == '(') - (list[end] == ']' || list[end] == ')');
     }
     std::string_view item = trim(list.substr(0, end));
     if (item == "*") {

@@ -1,6 +1,4 @@
 // The Tensor type: life of the objects, Python's operators, attributes, and the methods that are no operations.
-#include <structmember.h>
-
 #include <cstring>
 
 #include "autograd/grad_mode.h"
@@ -548,6 +546,7 @@ PyCFunction as_cfunction(F f) {
 }
 
 PyGetSetDef g_getset[] = {
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, nullptr, nullptr},
     {"shape", get_shape, nullptr, "The sizes, as a ctorch.Size.", nullptr},
     {"dtype", get_dtype, nullptr, "The type of the elements.", nullptr},
     {"device", get_device, nullptr, "Where the elements are.", nullptr},

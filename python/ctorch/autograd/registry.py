@@ -10,7 +10,7 @@ is enough. A first parameter called ``gs`` gets the gradients of all results as 
 Formulas are made of ctorch operations only, so that higher derivatives exist; they ignore broadcasting and dtypes:
 the engine brings a gradient to its input's shape and dtype. For a list of tensors (``cat``) a formula gives a list. One
 function given for several inputs runs once and returns a tuple with the gradient of each, in the order of the inputs
-in define().
+in define(), or one gradient for all of them.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ define(
 define(
     "index_fill",
     input=lambda g, dim, index: g.index_fill(dim, index, 0),
-    value=lambda g, dim, index: g.index_select(dim, index).sum(),
+    value=lambda g, dim, index: g.index_select(dim, _C._unique(index.reshape(-1), False, False)[0]).sum(),
 )
 
 # ---- along a dim ----
@@ -263,4 +263,4 @@ define(
     ),
 )
 define("embedding_dense_backward", grad=_embedding_again)
-not_differentiable("nonzero", "argwhere", "where.condition", "one_hot", "_repeat_interleave_indices")
+not_differentiable("nonzero", "argwhere", "where.condition", "one_hot", "_repeat_interleave_indices", "_wrap_indices")

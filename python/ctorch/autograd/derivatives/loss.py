@@ -16,6 +16,10 @@ def _per_element(g, reduction, count):
     return g / count if reduction == _MEAN else g
 
 
+def _zeros(x):
+    return ctorch.zeros(x.shape, dtype=x.dtype)
+
+
 def _pair_shape(input, target):
     return ctorch.broadcast_shapes(input.shape, target.shape)
 
@@ -36,13 +40,14 @@ def _smooth_l1_slope(input, target, beta):
 
 
 _mse = _recorded(lambda input, target: 2 * (input - target))
-_l1 = _recorded(lambda input, target: (input - target).sign())
+_l1 = _recorded(lambda input, target: (input - target).sgn())
 _smooth_l1 = _recorded(_smooth_l1_slope)
 _huber = _recorded(lambda input, target, delta: (input - target).clamp(-delta, delta))
 
 
-def _choose(recorded, fused, *args):
-    return recorded(*args) if ctorch.is_grad_enabled() else fused(*args)
+def _choose(recorded, fused, g, input, *args):
+    recording = ctorch.is_grad_enabled() or input.is_complex()
+    return recorded(g, input, *args) if recording else fused(g, input, *args)
 
 
 define(
@@ -117,7 +122,7 @@ def _logits_input(g, input, target, weight, pos_weight, reduction):
 
 def _logits_target(g, input, target, weight, pos_weight, reduction):
     slope = -input if pos_weight is None else (pos_weight - 1) * _softplus_of_minus(input) - input
-    slope = _times(slope + ctorch.zeros_like(target), weight)
+    slope = _times(slope + _zeros(target), weight)
     return slope * _per_element(g, reduction, slope.numel())
 
 
@@ -129,7 +134,7 @@ def _logits_weight(g, input, target, weight, pos_weight, reduction):
 
 
 def _logits_pos_weight(g, input, target, weight, pos_weight, reduction):
-    slope = _times(target * _softplus_of_minus(input), weight) + ctorch.zeros_like(pos_weight)
+    slope = _times(target * _softplus_of_minus(input), weight) + _zeros(pos_weight)
     return slope * _per_element(g, reduction, slope.numel())
 
 
@@ -175,7 +180,7 @@ define(
     grad_output=lambda g, target, weight, reduction, ignore_index: _C.nll_loss(
         g, target, weight, reduction, ignore_index
     ),
-    input=lambda g, input: ctorch.zeros_like(input),
+    input=lambda g, input: _zeros(input),
     weight=None,
 )
 

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import math
-
 import ctorch
 from ctorch import _C
 from ctorch.autograd.registry import define, not_differentiable
@@ -56,19 +54,9 @@ define(
 )
 
 
-def _native_layer_norm(gs, input, normalized_shape, weight, eps, out1, out2):
-    g = ctorch.zeros_like(input) if gs[0] is None else gs[0]
-    dx, dw, db = _layer_norm(g, input, normalized_shape, weight, eps, out1.detach(), out2.detach())
-    if gs[1] is None and gs[2] is None:
-        return dx, dw, db
-    # Gradients of the statistics themselves.
-    _, inner = _row_dims(input, normalized_shape)
-    n = math.prod(normalized_shape)
-    if gs[1] is not None:
-        dx = dx + gs[1] / n
-    if gs[2] is not None:
-        dx = dx - gs[2] * out2**3 * (input - input.mean(inner, keepdim=True)) / n
-    return dx, dw, db
+# As in PyTorch, no gradient flows through the statistics.
+def _native_layer_norm(g, input, normalized_shape, weight, eps, out1, out2):
+    return _layer_norm(g, input, normalized_shape, weight, eps, out1.detach(), out2.detach())
 
 
 define("native_layer_norm", input=_native_layer_norm, weight=_native_layer_norm, bias=_native_layer_norm)

@@ -24,6 +24,11 @@ def _put(g, indices, input_shape, dims):
     return zeros.scatter_add(-1, _flat(indices, dims), _flat(g, dims)).reshape(input_shape)
 
 
+def _nothing(g, input):
+    """The derivative of a gradient that does not change with the input: zeros, as PyTorch has it, not None."""
+    return _C.zeros_like(input)
+
+
 def _define_pools(n: int) -> None:
     max_backward = getattr(_C, f"_max_pool{n}d_backward")
     max_with_indices = getattr(_C, f"max_pool{n}d_with_indices")
@@ -37,13 +42,12 @@ def _define_pools(n: int) -> None:
         ),
         node=f"MaxPool{n}DWithIndicesBackward0",
     )
-    # Which elements are the maxima does not change with them, so input has no derivative here.
     define(
         f"_max_pool{n}d_backward",
         grad_output=lambda g, input, kernel_size, stride, padding, dilation, ceil_mode: _pick(
             g, max_with_indices(input.detach(), kernel_size, stride, padding, dilation, ceil_mode)[1], n
         ),
-        input=None,
+        input=_nothing,
         node=f"MaxPool{n}DWithIndicesBackwardBackward0",
     )
     define(
@@ -58,7 +62,7 @@ def _define_pools(n: int) -> None:
     )
     define(
         f"adaptive_avg_pool{n}d",
-        input=lambda g, input_shape: _C._adaptive_avg_pool_backward(g, input_shape, n),
+        input=lambda g, input: _C._adaptive_avg_pool_backward(g, input, n),
         node=f"AdaptiveAvgPool{n}DBackward0",
     )
 
@@ -76,11 +80,9 @@ def _define_pools(n: int) -> None:
 
     else:
 
-        def backward(
-            g, input_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
-        ):
+        def backward(g, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
             return avg_backward(
-                g, input_shape, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+                g, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
             )
 
         define(f"avg_pool{n}d", input=backward, node=f"AvgPool{n}DBackward0")
@@ -88,7 +90,7 @@ def _define_pools(n: int) -> None:
         def again(g, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
             return avg_pool(g, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
-    define(f"_avg_pool{n}d_backward", grad_output=again, node=f"AvgPool{n}DBackwardBackward0")
+    define(f"_avg_pool{n}d_backward", grad_output=again, input=_nothing, node=f"AvgPool{n}DBackwardBackward0")
 
 
 for _n in (1, 2, 3):
@@ -99,4 +101,9 @@ def _adaptive_again(g, dims, grad_output_shape):
     return getattr(_C, f"adaptive_avg_pool{dims}d")(g, grad_output_shape[-dims:])
 
 
-define("_adaptive_avg_pool_backward", grad_output=_adaptive_again, node="AdaptiveAvgPoolBackwardBackward0")
+define(
+    "_adaptive_avg_pool_backward",
+    grad_output=_adaptive_again,
+    input=_nothing,
+    node="AdaptiveAvgPoolBackwardBackward0",
+)

@@ -64,10 +64,13 @@ define("trace", input=lambda g, input_shape, input_dtype: g * ctorch.eye(*input_
 # ---- products ----
 
 
+def _ones(x):
+    return ctorch.ones(x.shape, dtype=x.dtype)
+
+
 def _before(x, dim):
     """The product of the elements before each."""
-    one = ctorch.ones_like(x.narrow(dim, 0, 1))
-    return ctorch.cat([one, x.narrow(dim, 0, x.shape[dim] - 1)], dim).cumprod(dim)
+    return ctorch.cat([_ones(x.narrow(dim, 0, 1)), x.narrow(dim, 0, x.shape[dim] - 1)], dim).cumprod(dim)
 
 
 def _others(x, dim):
@@ -75,7 +78,7 @@ def _others(x, dim):
     if not ctorch.is_grad_enabled():
         return _C._prod_others(x, dim)
     if x.dim() == 0 or x.numel() == 0:
-        return ctorch.ones_like(x)
+        return _ones(x)
     return _before(x, dim) * _before(x.flip([dim]), dim).flip([dim])
 
 
@@ -102,9 +105,7 @@ def _cumprod(g, input, dim, out):
     n = input.shape[dim]
     grads = []
     for k in range(n):
-        later = ctorch.cat(
-            [ctorch.ones_like(x.narrow(dim, 0, 1)), x.narrow(dim, k + 1, n - k - 1).cumprod(dim)], dim
-        )
+        later = ctorch.cat([_ones(x.narrow(dim, 0, 1)), x.narrow(dim, k + 1, n - k - 1).cumprod(dim)], dim)
         if k > 0:
             later = later * x.narrow(dim, 0, k).prod(dim, keepdim=True)
         grads.append((g.narrow(dim, k, n - k) * later).sum(dim, keepdim=True))
@@ -183,7 +184,7 @@ def _var(g, input, dim, correction, keepdim):
     freedom = _count(input.shape, dim) - (1 if correction is None else correction)
     g = _restore(g, input.shape, dim, keepdim)
     if freedom <= 0:
-        return g * math.nan * ctorch.ones_like(input)
+        return g * math.nan * _ones(input)
     return (2.0 / freedom) * g * _distance(input, dim)
 
 
@@ -250,7 +251,10 @@ define(
 
 def _logsumexp(g, input, out, dim, keepdim):
     out = _restore(out, input.shape, dim, keepdim)
-    return _restore(g, input.shape, dim, keepdim) * (input - out.masked_fill(out.abs() == math.inf, 0)).exp()
+    return (
+        _restore(g, input.shape, dim, keepdim)
+        * (input - out.masked_fill(out.abs() == math.inf, 0)).exp().conj()
+    )
 
 
 define("logsumexp", input=_logsumexp)
@@ -263,8 +267,10 @@ def _logcumsumexp(g, input, dim, out):
     def from_here(log_g):
         return ((log_g - out).flip([dim]).logcumsumexp(dim).flip([dim]) + input).exp()
 
-    log_g = g.abs().log()
-    return from_here(log_g.masked_fill(g <= 0, -math.inf)) - from_here(log_g.masked_fill(g >= 0, -math.inf))
+    # The lowest number stands for log 0: infinities would meet in the second derivative.
+    lowest = ctorch.finfo(g.dtype).min
+    log_g = g.abs().masked_fill(g == 0, 1).log()
+    return from_here(log_g.masked_fill(g <= 0, lowest)) - from_here(log_g.masked_fill(g >= 0, lowest))
 
 
 define("logcumsumexp", input=_logcumsumexp)
@@ -274,7 +280,7 @@ def _vector_norm(g, x, p, out, dim, keepdim):
     p = 2.0 if p is None or p == "fro" else float(p)
     g, out = _restore(g, x.shape, dim, keepdim), _restore(out, x.shape, dim, keepdim)
     if p == 0:
-        return ctorch.zeros_like(x)
+        return g * 0 * _ones(x)
     if p == 1:
         return g * x.sgn()
     if p == 2:

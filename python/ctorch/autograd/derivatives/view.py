@@ -41,6 +41,7 @@ define("movedim", input=lambda g, source, destination: g.movedim(destination, so
 for _name in ("expand", "expand_as", "broadcast_to"):
     define(_name, input=lambda g: g, node="ExpandBackward0")
 
+define("sum_to_size", input=lambda g, input_shape: g.expand(input_shape))
 define("narrow", input=lambda g, input_shape, dim, start, length: _narrow_backward(g, input_shape, dim, start, length), node="SliceBackward0")
 define("select", input=lambda g, input_shape, dim, index: _C._select_backward(g, input_shape, dim, index))
 define(
