@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import builtins as _builtins
 
 from ctorch import _C
 from ctorch._C import (  # noqa: F401
@@ -64,16 +64,25 @@ def set_default_tensor_type(t) -> None:
     _C.set_default_dtype(names[name])
 
 
-
 # bits of the exponent and of the fraction
 _FORMATS = {float16: (5, 10), bfloat16: (8, 7), float32: (8, 23), float64: (11, 52)}
-import builtins as _builtins  # noqa: E402
-
 _FLOAT, _INT = _builtins.float, _builtins.int
 
 
-@dataclasses.dataclass(frozen=True, init=False, repr=False)
-class finfo:  # noqa: N801
+class _Limits:
+    """Attributes that are set once, and comparison by them. (The module dataclasses would cost 10 ms at import.)"""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__}: {name} cannot be set")
+
+    def __eq__(self, other: object) -> _builtins.bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __hash__(self) -> _INT:
+        return hash(tuple(vars(self).values()))
+
+
+class finfo(_Limits):
     """Limits of a floating dtype (of its parts, for a complex one): bits, eps, max, min, tiny, smallest_normal, resolution."""
 
     bits: _INT
@@ -108,8 +117,7 @@ class finfo:  # noqa: N801
         )
 
 
-@dataclasses.dataclass(frozen=True, init=False, repr=False)
-class iinfo:  # noqa: N801
+class iinfo(_Limits):
     """Limits of an integer dtype: bits, min, max."""
 
     bits: _INT
