@@ -41,7 +41,7 @@ void init_ops_norm() {
       kFunction);
   def_op<&ops::native_batch_norm>(
       "native_batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? running_var, bool training, float momentum, "
-      "float eps) -> (Tensor, Tensor, Tensor)",
+      "float eps, *, Out out=None) -> (Tensor, Tensor, Tensor)",
       "batch_norm(), and the mean and 1 / sqrt(variance + eps) of every channel (empty unless training).", kFunction);
   def_op<&ops::batch_norm_backward>(
       "batch_norm_backward(Tensor grad, Tensor input, Tensor? weight, Tensor? running_mean, Tensor? running_var, Tensor? save_mean, "

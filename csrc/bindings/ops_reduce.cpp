@@ -70,12 +70,12 @@ void init_ops_reduce() {
 
   def_op<&ops::max>("max(Tensor input, *, Out out=None) -> Tensor",
                     "The greatest element; with dim (values, indices) along it; with other the greater of each pair. NaN counts as greatest.");
-  def_op<&ops::max_dim>("max.dim(Tensor input, int dim, bool keepdim=False, *, Out out=None) -> (Tensor values, Tensor indices)", "");
   def_op<&max_other>("max.other(Tensor input, Tensor other, *, Out out=None) -> Tensor", "");
+  def_op<&ops::max_dim>("max.dim(Tensor input, int dim, bool keepdim=False, *, Out out=None) -> (Tensor values, Tensor indices)", "");
   def_op<&ops::min>("min(Tensor input, *, Out out=None) -> Tensor",
                     "The least element; with dim (values, indices) along it; with other the lesser of each pair. NaN counts as least.");
-  def_op<&ops::min_dim>("min.dim(Tensor input, int dim, bool keepdim=False, *, Out out=None) -> (Tensor values, Tensor indices)", "");
   def_op<&min_other>("min.other(Tensor input, Tensor other, *, Out out=None) -> Tensor", "");
+  def_op<&ops::min_dim>("min.dim(Tensor input, int dim, bool keepdim=False, *, Out out=None) -> (Tensor values, Tensor indices)", "");
   def_op<&ops::amax>("amax(Tensor input, int[] dim=[], bool keepdim=False, *, Out out=None) -> Tensor", "Greatest elements along dims.");
   def_op<&ops::amin>("amin(Tensor input, int[] dim=[], bool keepdim=False, *, Out out=None) -> Tensor", "Least elements along dims.");
   def_op<&ops::aminmax>("aminmax(Tensor input, *, int? dim=None, bool keepdim=False, Out out=None) -> (Tensor min, Tensor max)",

@@ -229,6 +229,7 @@ Tensor mse_loss(const Tensor& input, const Tensor& target, int64_t reduction) {
   return pair_loss(PairLoss::mse, "mse_loss", input, target, reduction);
 }
 Tensor l1_loss(const Tensor& input, const Tensor& target, int64_t reduction) {
+  if (is_complex(result_type(input, target))) return reduced(unary<fn::Abs>(sub(input, target, 1, {}), {}), reduction);
   return pair_loss(PairLoss::l1, "l1_loss", input, target, reduction);
 }
 Tensor smooth_l1_loss(const Tensor& input, const Tensor& target, int64_t reduction, double beta) {

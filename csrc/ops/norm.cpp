@@ -7,6 +7,8 @@
 #include "kernels/table.h"
 #include "ops/copy.h"
 #include "ops/create.h"
+#include "ops/elementwise.h"
+#include "ops/reduce.h"
 #include "ops/reduce_plan.h"
 #include "ops/view.h"
 
@@ -115,8 +117,19 @@ Tensor3 normalize_rows_backward(const char* op, const Tensor& grad, const Tensor
   return {dx, dw, db};
 }
 
+// Of complex input, rare, in separate steps. As PyTorch has it, the square is x^2 and not |x|^2.
+Tensor complex_rms_norm(const Tensor& input, IntList shape, const OptionalTensor& weight, double eps) {
+  const Rows r(input, shape, weight, std::nullopt, "rms_norm");
+  Dims dims;
+  for (int64_t d = 0; d < static_cast<int64_t>(shape.size()); ++d) dims.push_back(-1 - d);
+  Tensor square = mean(mul(input, input, {}), IntList(dims), true, std::nullopt);
+  Tensor result = mul(input, unary<fn::Rsqrt>(add(square, Scalar(eps), 1, {}), {}), {});
+  return weight ? mul(result, *weight, {}) : result;
+}
+
 double epsilon_of(DType dt) {
   switch (dt) {
+    case DType::complex128:
     case DType::float64: return std::numeric_limits<double>::epsilon();
     case DType::float16: return 0x1p-10;
     case DType::bfloat16: return 0x1p-7;
@@ -300,6 +313,7 @@ Tensor3 layer_norm_backward(const Tensor& grad, const Tensor& input, IntList nor
   return normalize_rows_backward("layer_norm_backward", grad, input, normalized_shape, mean, rstd, weight, eps, true);
 }
 Tensor rms_norm(const Tensor& input, IntList normalized_shape, const OptionalTensor& weight, std::optional<double> eps) {
+  if (is_complex(input.dtype())) return complex_rms_norm(input, normalized_shape, weight, eps.value_or(epsilon_of(input.dtype())));
   return std::get<0>(normalize_rows("rms_norm", input, normalized_shape, weight, std::nullopt, eps.value_or(epsilon_of(input.dtype())), false, false));
 }
 std::tuple<Tensor, Tensor> rms_norm_backward(const Tensor& grad, const Tensor& input, IntList normalized_shape, const OptionalTensor& weight,
@@ -312,6 +326,10 @@ std::tuple<Tensor, Tensor> rms_norm_backward(const Tensor& grad, const Tensor& i
 Tensor3 native_batch_norm(const Tensor& input, const OptionalTensor& weight, const OptionalTensor& bias, const OptionalTensor& running_mean,
                           const OptionalTensor& running_var, bool training, double momentum, double eps) {
   const char* op = "batch_norm";
+  if (input.dim() < 2 && input.numel() == 0) {  // no channels
+    Tensor nothing = empty_like(input, value_dtype(input.dtype()));
+    return {empty_like(input), nothing, nothing};
+  }
   const Channels c(input, op);
   const int64_t n = c.channels;
   check_channels(weight, n, "weight", op);
@@ -353,6 +371,7 @@ Tensor3 batch_norm_backward(const Tensor& grad, const Tensor& input, const Optio
                             const OptionalTensor& running_var, const OptionalTensor& save_mean, const OptionalTensor& save_invstd, bool training,
                             double eps) {
   const char* op = "batch_norm_backward";
+  if (input.dim() < 2 && input.numel() == 0) return {empty_like(input), empty_like(input), empty_like(input)};
   check(grad.sizes() == input.sizes(), op, ": expected grad and input of one shape, got ", grad, " and ", input);
   const Channels c(input, op);
   const int64_t n = c.channels;

@@ -256,6 +256,12 @@ std::tuple<Tensor, Tensor> std_mean(const Tensor& input, OptionalDims dim, const
 }
 
 Tensor logsumexp(const Tensor& input, IntList dim, bool keepdim, Out out) {
+  if (is_complex(input.dtype())) {
+    // In separate steps: e^(x - m) with m the greatest real part.
+    Tensor high = amax(real(input), dim, true);
+    Tensor total = sum(unary<fn::Exp>(sub(input, high, 1, {}), {}), dim, keepdim, std::nullopt);
+    return add(unary<fn::Log>(total, {}), keepdim ? high : reshape(high, total.sizes()), 1, out);
+  }
   const DType dt = to_float_dtype(input.dtype());
   return reduce_to({Reduce::logsumexp, "logsumexp"}, to_dtype(input, dt), DimSet::of(input, dim, "logsumexp"), keepdim, dt, -kInf, out);
 }

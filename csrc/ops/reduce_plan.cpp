@@ -45,6 +45,7 @@ bool is_indexed(Reduce kind) {
 }  // namespace
 
 DimSet DimSet::of(const Tensor& t, std::optional<IntList> dims, const char* op, bool empty_means_all) {
+  check(t.dim() <= kMaxReduceDims, op, ": only tensors with up to ", kMaxReduceDims, " dims are supported, got one with ", t.dim());
   if (!dims || (dims->empty() && empty_means_all)) return all(t.dim());
   uint64_t bits = 0;
   for (int64_t d : *dims) {
@@ -95,8 +96,6 @@ void run_reduction(const ReduceCall& call, const Tensor& input, DimSet dims, con
     args.reduced_in = &one;
     return table.run(reducer, args);
   }
-  check(input.dim() <= kMaxReduceDims, call.op, ": expected at most ", kMaxReduceDims, " dims, got ", input.dim());
-
   Lines kept, reduced;
   int64_t out_stride = results;
   const bool indexed = is_indexed(call.kind);
