@@ -18,12 +18,18 @@ function(ctorch_kernel_level level pattern)
   target_sources(ctorch_core PRIVATE $<TARGET_OBJECTS:${target}>)
 endfunction()
 
-# Without -march the compiler's baseline holds: SSE2 on x86-64, NEON on AArch64.
-ctorch_kernel_level(generic "csrc/kernels/cpu/*.cpp")
+# Without -march the compiler's baseline holds: SSE2 on x86-64, NEON on AArch64. On x86-64 it serves machines of before 2013
+# only, and -O3 would make it a third of the wheel.
+set(is_x86 FALSE)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
+  set(is_x86 TRUE)
+  set(generic_flags -O2)
+endif()
+ctorch_kernel_level(generic "csrc/kernels/cpu/*.cpp" ${generic_flags})
 # Complex arithmetic instantiates std::complex, whose weak symbols must not carry wide instructions: once, for all levels.
 ctorch_kernel_level(complex "csrc/kernels/cpu/complex/*.cpp")
 
-if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
+if(is_x86)
   ctorch_kernel_level(avx2 "csrc/kernels/cpu/*.cpp" -march=x86-64-v3)
   ctorch_kernel_level(avx512 "csrc/kernels/cpu/*.cpp" -march=x86-64-v4 -mprefer-vector-width=512)
   target_compile_definitions(ctorch_core PRIVATE CTORCH_X86_LEVELS)

@@ -49,7 +49,8 @@ def test_empty_cache_gives_memory_back() -> None:
     del x
     ctorch.empty_cache()
     stats = ctorch.memory_stats()
-    assert stats["cached_bytes"] == 0
+    # Threads of the pool keep their small blocks.
+    assert stats["cached_bytes"] <= (4 << 20) * (ctorch.get_num_threads() - 1)
     assert stats["reserved_bytes"] >= stats["allocated_bytes"]
 
 

@@ -66,7 +66,6 @@ def set_default_tensor_type(t) -> None:
 
 # bits of the exponent and of the fraction
 _FORMATS = {float16: (5, 10), bfloat16: (8, 7), float32: (8, 23), float64: (11, 52)}
-_FLOAT, _INT = _builtins.float, _builtins.int
 
 
 class _Limits:
@@ -78,20 +77,20 @@ class _Limits:
     def __eq__(self, other: object) -> _builtins.bool:
         return type(other) is type(self) and vars(other) == vars(self)
 
-    def __hash__(self) -> _INT:
+    def __hash__(self) -> _builtins.int:
         return hash(tuple(vars(self).values()))
 
 
 class finfo(_Limits):
     """Limits of a floating dtype (of its parts, for a complex one): bits, eps, max, min, tiny, smallest_normal, resolution."""
 
-    bits: _INT
-    eps: _FLOAT
-    max: _FLOAT
-    min: _FLOAT
-    tiny: _FLOAT
-    smallest_normal: _FLOAT
-    resolution: _FLOAT
+    bits: _builtins.int
+    eps: _builtins.float
+    max: _builtins.float
+    min: _builtins.float
+    tiny: _builtins.float
+    smallest_normal: _builtins.float
+    resolution: _builtins.float
     dtype: str
 
     def __init__(self, type: _C.dtype | None = None):
@@ -102,7 +101,7 @@ class finfo(_Limits):
         exponent, fraction = _FORMATS[d]
         bias = 2 ** (exponent - 1) - 1
         largest = (2.0 - 2.0**-fraction) * 2.0**bias
-        digits = _INT(fraction * 0.30102999566398120)
+        digits = _builtins.int(fraction * 0.30102999566398120)
         values = {
             "bits": d.itemsize * 8, "eps": 2.0**-fraction, "max": largest, "min": -largest, "tiny": 2.0 ** (1 - bias),
             "smallest_normal": 2.0 ** (1 - bias), "resolution": 10.0**-digits, "dtype": str(d).split(".")[1],
@@ -120,9 +119,9 @@ class finfo(_Limits):
 class iinfo(_Limits):
     """Limits of an integer dtype: bits, min, max."""
 
-    bits: _INT
-    min: _INT
-    max: _INT
+    bits: _builtins.int
+    min: _builtins.int
+    max: _builtins.int
     dtype: str
 
     def __init__(self, type: _C.dtype):
