@@ -1,4 +1,6 @@
-"""Element-wise operations: values, dtypes, layouts, forms and errors, held against PyTorch; accuracy against float64."""
+"""Element-wise operations: values, dtypes, layouts, forms and errors, held against PyTorch; accuracy against
+float64.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,98 @@ INTEGERS = ["uint8", "int8", "int16", "int32", "int64"]
 COMPLEXES = ["complex64", "complex128"]
 DTYPES = ["bool", *INTEGERS, *FLOATS, *COMPLEXES]
 
-UNARY = (
-    "abs neg sign sgn floor ceil round trunc frac reciprocal square sqrt rsqrt exp exp2 expm1 log log2 log10 log1p sin cos tan asin "
-    "acos atan sinh cosh tanh asinh acosh atanh sigmoid erf erfc lgamma digamma erfinv isnan isinf isfinite isneginf isposinf signbit "
-    "logical_not bitwise_not positive deg2rad rad2deg angle nan_to_num relu logit conj_physical"
-).split()
-BINARY = (
-    "add sub mul div floor_divide fmod remainder pow maximum minimum fmax fmin atan2 hypot copysign logaddexp logaddexp2 xlogy gcd lcm "
-    "bitwise_and bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift logical_and logical_or logical_xor eq ne lt le gt ge"
-).split()
+UNARY = [
+    "abs",
+    "neg",
+    "sign",
+    "sgn",
+    "floor",
+    "ceil",
+    "round",
+    "trunc",
+    "frac",
+    "reciprocal",
+    "square",
+    "sqrt",
+    "rsqrt",
+    "exp",
+    "exp2",
+    "expm1",
+    "log",
+    "log2",
+    "log10",
+    "log1p",
+    "sin",
+    "cos",
+    "tan",
+    "asin",
+    "acos",
+    "atan",
+    "sinh",
+    "cosh",
+    "tanh",
+    "asinh",
+    "acosh",
+    "atanh",
+    "sigmoid",
+    "erf",
+    "erfc",
+    "lgamma",
+    "digamma",
+    "erfinv",
+    "isnan",
+    "isinf",
+    "isfinite",
+    "isneginf",
+    "isposinf",
+    "signbit",
+    "logical_not",
+    "bitwise_not",
+    "positive",
+    "deg2rad",
+    "rad2deg",
+    "angle",
+    "nan_to_num",
+    "relu",
+    "logit",
+    "conj_physical",
+]
+BINARY = [
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "floor_divide",
+    "fmod",
+    "remainder",
+    "pow",
+    "maximum",
+    "minimum",
+    "fmax",
+    "fmin",
+    "atan2",
+    "hypot",
+    "copysign",
+    "logaddexp",
+    "logaddexp2",
+    "xlogy",
+    "gcd",
+    "lcm",
+    "bitwise_and",
+    "bitwise_or",
+    "bitwise_xor",
+    "bitwise_left_shift",
+    "bitwise_right_shift",
+    "logical_and",
+    "logical_or",
+    "logical_xor",
+    "eq",
+    "ne",
+    "lt",
+    "le",
+    "gt",
+    "ge",
+]
 TOLERANCE = {
     "float32": 2e-5, "float64": 1e-12, "float16": 2e-3, "bfloat16": 2e-2, "complex64": 2e-5, "complex128": 1e-11,
 }  # fmt: skip
@@ -77,7 +162,7 @@ def check_same(ours: Any, theirs: Any, note: object = "", tolerance: float | Non
 def attempt(fn: Any) -> tuple[Any, type | None]:
     try:
         return fn(), None
-    except Exception as error:  # noqa: BLE001 (the class is what is compared)
+    except Exception as error:
         return None, type(error)
 
 
@@ -115,21 +200,27 @@ def test_binary_promotes_every_pair_of_dtypes(name: str) -> None:
             if name == "pow" and "bool" not in (a, b) and a in INTEGERS and b in INTEGERS:
                 ours_b, theirs_b = ours_b * ours_b, theirs_b * theirs_b
             check_call(
-                lambda lib: getattr(lib, name)(ours_a if lib is ctorch else theirs_a, ours_b if lib is ctorch else theirs_b),  # noqa: B023
+                lambda lib: getattr(lib, name)(
+                    ours_a if lib is ctorch else theirs_a, ours_b if lib is ctorch else theirs_b
+                ),
                 (name, a, b),
             )
 
 
-@pytest.mark.parametrize("name", ["add", "mul", "div", "pow", "eq", "lt", "remainder", "floor_divide", "bitwise_and"])
+@pytest.mark.parametrize(
+    "name", ["add", "mul", "div", "pow", "eq", "lt", "remainder", "floor_divide", "bitwise_and"]
+)
 @pytest.mark.parametrize("number", [2, 3.0, True, 1.5 + 2j, 0.1])
 def test_numbers_and_zero_dim_tensors_count_less(name: str, number: Any) -> None:
     for dtype in DTYPES:
         if dtype == "float16" and isinstance(number, complex):
             continue  # PyTorch has a complex dtype of two float16
         ours, theirs = both(dtype, (3, 4))
-        check_call(lambda lib: getattr(lib, name)(ours if lib is ctorch else theirs, number), (name, dtype, number))  # noqa: B023
         check_call(
-            lambda lib: getattr(lib, name)(ours if lib is ctorch else theirs, lib.tensor(number)),  # noqa: B023
+            lambda lib: getattr(lib, name)(ours if lib is ctorch else theirs, number), (name, dtype, number)
+        )
+        check_call(
+            lambda lib: getattr(lib, name)(ours if lib is ctorch else theirs, lib.tensor(number)),
             (name, dtype, "0-dim", number),
         )
 
@@ -165,11 +256,19 @@ def test_layouts_of_inputs_and_results(layout: str, dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["float32", "int16", "float16"])
 def test_negative_strides(dtype: str) -> None:
-    x, _ = both(dtype, (9, 70)) if "torch" in sys.modules else (ctorch.tensor(samples(dtype, (9, 70)), dtype=getattr(ctorch, dtype)), None)
+    x, _ = (
+        both(dtype, (9, 70))
+        if "torch" in sys.modules
+        else (ctorch.tensor(samples(dtype, (9, 70)), dtype=getattr(ctorch, dtype)), None)
+    )
     flipped = x[::-1, ::-1]
     dense = flipped.contiguous()
     assert flipped.stride() == (-70, -1)
-    for result, expected in [(flipped + dense, dense + dense), (flipped * 2, dense * 2), (abs(flipped), abs(dense))]:
+    for result, expected in [
+        (flipped + dense, dense + dense),
+        (flipped * 2, dense * 2),
+        (abs(flipped), abs(dense)),
+    ]:
         np.testing.assert_array_equal(to_numpy(result), to_numpy(expected))
     flipped += 1
     np.testing.assert_array_equal(to_numpy(flipped), to_numpy(dense + 1))
@@ -198,9 +297,13 @@ def test_transposed_copies() -> None:
     for shape in [(300, 500), (1, 7), (17, 65), (64, 64), (33, 2049)]:
         for dtype in ["uint8", "float16", "float32", "float64", "complex128"]:
             a = samples("float32", shape).astype(dtype)
-            np.testing.assert_array_equal(ctorch.tensor(a).t().contiguous().numpy(), np.ascontiguousarray(a.T))
+            np.testing.assert_array_equal(
+                ctorch.tensor(a).t().contiguous().numpy(), np.ascontiguousarray(a.T)
+            )
     a = samples("float32", (6, 7, 8, 9)).astype("float32")
-    np.testing.assert_array_equal(ctorch.tensor(a).permute(3, 1, 0, 2).contiguous().numpy(), a.transpose(3, 1, 0, 2))
+    np.testing.assert_array_equal(
+        ctorch.tensor(a).permute(3, 1, 0, 2).contiguous().numpy(), a.transpose(3, 1, 0, 2)
+    )
 
 
 @pytest.mark.parametrize("source", DTYPES)
@@ -209,8 +312,15 @@ def test_conversions_between_all_dtypes(source: str) -> None:
     for target in [*DTYPES, "uint16", "uint32", "uint64"]:
         if source in COMPLEXES and target not in COMPLEXES:
             continue  # PyTorch warns; the next test has it
-        check_same(ours.to(getattr(ctorch, target)), theirs.to(getattr(torch_module(), target)), (source, target), 0)
-        check_same(ours[:, ::3].to(getattr(ctorch, target)), theirs[:, ::3].to(getattr(torch_module(), target)), (source, target), 0)
+        check_same(
+            ours.to(getattr(ctorch, target)), theirs.to(getattr(torch_module(), target)), (source, target), 0
+        )
+        check_same(
+            ours[:, ::3].to(getattr(ctorch, target)),
+            theirs[:, ::3].to(getattr(torch_module(), target)),
+            (source, target),
+            0,
+        )
 
 
 @pytest.mark.filterwarnings("ignore:Casting complex values")
@@ -245,10 +355,22 @@ def test_out_and_inplace() -> None:
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
-        (lambda: ctorch.tensor([1]).add_(1.5), RuntimeError, "result type Float can't be cast to the desired output type Long"),
-        (lambda: ctorch.add(ctorch.ones(2), 1, out=ctorch.empty(2, dtype=ctorch.int32)), RuntimeError, "can't be cast"),
+        (
+            lambda: ctorch.tensor([1]).add_(1.5),
+            RuntimeError,
+            "result type Float can't be cast to the desired output type Long",
+        ),
+        (
+            lambda: ctorch.add(ctorch.ones(2), 1, out=ctorch.empty(2, dtype=ctorch.int32)),
+            RuntimeError,
+            "can't be cast",
+        ),
         (lambda: ctorch.ones(2) + ctorch.ones(3), RuntimeError, "2.*3"),
-        (lambda: ctorch.ones(1).expand(3).add_(1), RuntimeError, "more than one element of the written-to tensor"),
+        (
+            lambda: ctorch.ones(1).expand(3).add_(1),
+            RuntimeError,
+            "more than one element of the written-to tensor",
+        ),
         (lambda: ctorch.ones(3).add_(ctorch.ones(2, 3)), RuntimeError, "doesn't match the broadcast shape"),
         (lambda: ctorch.tensor([True]) - ctorch.tensor([True]), RuntimeError, "two bool tensors"),
         (lambda: -ctorch.tensor([True]), RuntimeError, "bool tensor"),
@@ -271,18 +393,58 @@ def test_errors(call: Any, error: type, text: str) -> None:
 
 def test_special_values() -> None:
     torch = torch_module()
-    special = [0.0, -0.0, 1.0, -1.0, math.inf, -math.inf, math.nan, 1e-45, -1e-45, 1e-40, 3e38, -3e38, 0.5, 88.8, -104.0, 2.0, 1e7]
+    special = [
+        0.0,
+        -0.0,
+        1.0,
+        -1.0,
+        math.inf,
+        -math.inf,
+        math.nan,
+        1e-45,
+        -1e-45,
+        1e-40,
+        3e38,
+        -3e38,
+        0.5,
+        88.8,
+        -104.0,
+        2.0,
+        1e7,
+    ]
     for dtype in ["float32", "float64"]:
-        x, y = ctorch.tensor(special, dtype=getattr(ctorch, dtype)), torch.tensor(special, dtype=getattr(torch, dtype))
+        x, y = (
+            ctorch.tensor(special, dtype=getattr(ctorch, dtype)),
+            torch.tensor(special, dtype=getattr(torch, dtype)),
+        )
         for name in UNARY:
             if name in ("digamma", "bitwise_not"):
                 continue
             check_same(getattr(ctorch, name)(x), getattr(torch, name)(y), (name, dtype), 1e-5)
             ours, theirs = getattr(ctorch, name)(x).to(ctorch.float32), getattr(torch, name)(y).float()
-            zero = (theirs.numpy() == 0) & (np.abs(special) != 1e-45)  # PyTorch loses subnormal numbers here and there
-            np.testing.assert_array_equal(np.signbit(ours.numpy())[zero], np.signbit(theirs.numpy())[zero], err_msg=name)
-        for name in ["pow", "atan2", "fmod", "remainder", "floor_divide", "maximum", "fmin", "hypot", "logaddexp", "xlogy", "div", "nextafter"]:
-            check_same(getattr(ctorch, name)(x[:, None], x), getattr(torch, name)(y[:, None], y), (name, dtype), 1e-5)
+            zero = (theirs.numpy() == 0) & (
+                np.abs(special) != 1e-45
+            )  # PyTorch loses subnormal numbers here and there
+            np.testing.assert_array_equal(
+                np.signbit(ours.numpy())[zero], np.signbit(theirs.numpy())[zero], err_msg=name
+            )
+        for name in [
+            "pow",
+            "atan2",
+            "fmod",
+            "remainder",
+            "floor_divide",
+            "maximum",
+            "fmin",
+            "hypot",
+            "logaddexp",
+            "xlogy",
+            "div",
+            "nextafter",
+        ]:
+            check_same(
+                getattr(ctorch, name)(x[:, None], x), getattr(torch, name)(y[:, None], y), (name, dtype), 1e-5
+            )
 
 
 # The largest error in units in the last place that each float32 polynomial may have.
@@ -303,7 +465,18 @@ def test_accuracy_in_ulp(name: str) -> None:
     wide = rng.uniform(-88, 88, 100_000).astype(np.float32)
     x = np.concatenate([bits, near, unit, wide])
     x = x[np.isfinite(x)]
-    reference = getattr(np, {"asin": "arcsin", "acos": "arccos", "atan": "arctan", "asinh": "arcsinh", "acosh": "arccosh", "atanh": "arctanh"}.get(name, name), None)
+    reference = getattr(
+        np,
+        {
+            "asin": "arcsin",
+            "acos": "arccos",
+            "atan": "arctan",
+            "asinh": "arcsinh",
+            "acosh": "arccosh",
+            "atanh": "arctanh",
+        }.get(name, name),
+        None,
+    )
     if reference is None:
         reference = {"erf": special.erf, "erfc": special.erfc, "sigmoid": special.expit}[name]
     if name == "sigmoid":
@@ -344,7 +517,9 @@ def test_levels_agree() -> None:
     results = {}
     for level in ["generic", "avx2", "avx512"]:
         env = {**os.environ, "CTORCH_ISA": level}
-        run = subprocess.run([sys.executable, "-c", _LEVEL_PROGRAM], env=env, capture_output=True, check=False)
+        run = subprocess.run(
+            [sys.executable, "-c", _LEVEL_PROGRAM], env=env, capture_output=True, check=False
+        )
         if run.returncode == 0:
             results[level] = np.frombuffer(run.stdout, np.float32)
         else:

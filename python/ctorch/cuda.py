@@ -75,7 +75,9 @@ def _unavailable(*args: Any, **kwargs: Any) -> NoReturn:
     raise AssertionError(_MESSAGE)
 
 
-init = current_device = set_device = get_device_name = get_device_properties = get_device_capability = _unavailable
+init = current_device = set_device = get_device_name = get_device_properties = get_device_capability = (
+    _unavailable
+)
 synchronize = get_rng_state = set_rng_state = current_stream = Stream = Event = mem_get_info = _unavailable
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins as _builtins
 
 from ctorch import _C
-from ctorch._C import (  # noqa: F401
+from ctorch._C import (
     bfloat16,
     channels_last,
     channels_last_3d,
@@ -27,12 +27,12 @@ from ctorch._C import (  # noqa: F401
     uint64,
 )
 
-bool = _C.bool  # noqa: A001
+bool = _C.bool
 half = float16
-float = float32  # noqa: A001
+float = float32
 double = float64
 short = int16
-int = int32  # noqa: A001
+int = int32
 long = int64
 cfloat = complex64
 cdouble = complex128
@@ -57,7 +57,12 @@ def set_default_dtype(d: _C.dtype) -> None:
 
 def set_default_tensor_type(t) -> None:
     """Set the default dtype by the name of a tensor class, such as "torch.DoubleTensor"."""
-    names = {"HalfTensor": float16, "BFloat16Tensor": bfloat16, "FloatTensor": float32, "DoubleTensor": float64}
+    names = {
+        "HalfTensor": float16,
+        "BFloat16Tensor": bfloat16,
+        "FloatTensor": float32,
+        "DoubleTensor": float64,
+    }
     name = (t if isinstance(t, str) else t.__name__).split(".")[-1]
     if name not in names:
         raise TypeError(f"set_default_tensor_type: only floating tensor types are supported, got {name}")
@@ -69,7 +74,9 @@ _FORMATS = {float16: (5, 10), bfloat16: (8, 7), float32: (8, 23), float64: (11, 
 
 
 class _Limits:
-    """Attributes that are set once, and comparison by them. (The module dataclasses would cost 10 ms at import.)"""
+    """Attributes that are set once, and comparison by them. (The module dataclasses would cost 10 ms at
+    import.)
+    """
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__}: {name} cannot be set")
@@ -82,7 +89,9 @@ class _Limits:
 
 
 class finfo(_Limits):
-    """Limits of a floating dtype (of its parts, for a complex one): bits, eps, max, min, tiny, smallest_normal, resolution."""
+    """Limits of a floating dtype (of its parts, for a complex one): bits, eps, max, min, tiny,
+    smallest_normal, resolution.
+    """
 
     bits: _builtins.int
     eps: _builtins.float
@@ -96,7 +105,9 @@ class finfo(_Limits):
     def __init__(self, type: _C.dtype | None = None):
         d = _C.get_default_dtype() if type is None else type
         if not isinstance(d, _C.dtype) or not (d.is_floating_point or d.is_complex):
-            raise TypeError(f"torch.finfo() requires a floating point input type. Use torch.iinfo to handle 'torch.finfo': got {d}")
+            raise TypeError(
+                f"torch.finfo() requires a floating point input type. Use torch.iinfo to handle 'torch.finfo': got {d}"
+            )
         d = d.to_real()
         exponent, fraction = _FORMATS[d]
         bias = 2 ** (exponent - 1) - 1
@@ -126,7 +137,9 @@ class iinfo(_Limits):
 
     def __init__(self, type: _C.dtype):
         if not isinstance(type, _C.dtype) or type.is_floating_point or type.is_complex or type is _C.bool:
-            raise TypeError(f"torch.iinfo() requires an integer input type. Use torch.finfo to handle '{type}'")
+            raise TypeError(
+                f"torch.iinfo() requires an integer input type. Use torch.finfo to handle '{type}'"
+            )
         bits = type.itemsize * 8
         object.__setattr__(self, "bits", bits)
         object.__setattr__(self, "min", -(2 ** (bits - 1)) if type.is_signed else 0)

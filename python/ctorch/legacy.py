@@ -21,11 +21,21 @@ class _TypedTensor(type):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Tensor:
         if len(args) == 1 and not isinstance(args[0], int):
-            return _C.empty(args[0], dtype=cls.dtype) if isinstance(args[0], _C.Size) else _C.tensor(args[0], dtype=cls.dtype)
+            return (
+                _C.empty(args[0], dtype=cls.dtype)
+                if isinstance(args[0], _C.Size)
+                else _C.tensor(args[0], dtype=cls.dtype)
+            )
         return _C.empty(args if args else (0,), dtype=cls.dtype)
 
 
 for _name, _dtype in _TYPE_NAMES.items():
     globals()[_name] = _TypedTensor(
-        _name, (), {"dtype": _dtype, "__module__": "ctorch", "__doc__": f"Makes tensors of dtype {_dtype}: from sizes, or from data."}
+        _name,
+        (),
+        {
+            "dtype": _dtype,
+            "__module__": "ctorch",
+            "__doc__": f"Makes tensors of dtype {_dtype}: from sizes, or from data.",
+        },
     )

@@ -58,7 +58,9 @@ def typename(obj: Any) -> str:
 
 
 def from_numpy(ndarray: Any) -> Tensor:
-    """A tensor that shares the memory of an array, whatever its strides. TypeError for what is no array or has no dtype here."""
+    """A tensor that shares the memory of an array, whatever its strides. TypeError for what is no array or
+    has no dtype here.
+    """
     if not hasattr(ndarray, "__array_interface__") or not hasattr(ndarray, "strides"):
         raise TypeError(f"expected np.ndarray (got {type(ndarray).__name__})")
     try:
@@ -69,24 +71,36 @@ def from_numpy(ndarray: Any) -> Tensor:
         raise TypeError(f"can't convert np.ndarray of type {ndarray.dtype}: {error}") from None
 
 
-def frombuffer(buffer: Any, *, dtype: _C.dtype, count: int = -1, offset: int = 0, requires_grad: bool = False) -> Tensor:
-    """A 1-d tensor over the bytes of a buffer, shared. ValueError if they do not hold `count` elements from `offset` on."""
+def frombuffer(
+    buffer: Any, *, dtype: _C.dtype, count: int = -1, offset: int = 0, requires_grad: bool = False
+) -> Tensor:
+    """A 1-d tensor over the bytes of a buffer, shared. ValueError if they do not hold `count` elements from
+    `offset` on.
+    """
     view = memoryview(buffer).cast("B")
     size = dtype.itemsize
     if not 0 <= offset < len(view):
-        raise ValueError(f"offset ({offset} bytes) must be non-negative and no greater than buffer length ({len(view)} bytes) minus 1")
+        raise ValueError(
+            f"offset ({offset} bytes) must be non-negative and no greater than buffer length ({len(view)} bytes) minus 1"
+        )
     if count < 0:
         if (len(view) - offset) % size:
-            raise ValueError(f"buffer size ({len(view) - offset} bytes) after offset must be a multiple of element size ({size})")
+            raise ValueError(
+                f"buffer size ({len(view) - offset} bytes) after offset must be a multiple of element size ({size})"
+            )
         count = (len(view) - offset) // size
     if count == 0 or offset + count * size > len(view):
-        raise ValueError(f"requested buffer of {count} elements of {size} bytes from offset {offset} does not fit {len(view)} bytes")
+        raise ValueError(
+            f"requested buffer of {count} elements of {size} bytes from offset {offset} does not fit {len(view)} bytes"
+        )
     return _C._from_buffer(view[offset : offset + count * size]).view(dtype).requires_grad_(requires_grad)
 
 
 def from_dlpack(ext_tensor: Any) -> Tensor:
     """A tensor that shares the memory of another library's array, by the DLPack protocol."""
-    return _C._from_dlpack_capsule(ext_tensor.__dlpack__() if hasattr(ext_tensor, "__dlpack__") else ext_tensor)
+    return _C._from_dlpack_capsule(
+        ext_tensor.__dlpack__() if hasattr(ext_tensor, "__dlpack__") else ext_tensor
+    )
 
 
 def broadcast_shapes(*shapes: Any) -> _C.Size:
@@ -102,7 +116,9 @@ def broadcast_shapes(*shapes: Any) -> _C.Size:
             if out[lead + i] == 1:
                 out[lead + i] = n
             elif n not in (1, out[lead + i]):
-                raise RuntimeError(f"broadcast_shapes: shapes {shapes} do not broadcast: {n} against {out[lead + i]} in dimension {lead + i}")
+                raise RuntimeError(
+                    f"broadcast_shapes: shapes {shapes} do not broadcast: {n} against {out[lead + i]} in dimension {lead + i}"
+                )
     return _C.Size(out)
 
 
@@ -126,11 +142,13 @@ def get_float32_matmul_precision() -> str:
 
 
 def set_float32_matmul_precision(precision: str) -> None:
-    """Allow products of float32 matrices to be less exact than float32: "highest", "high", "medium". This version
-    computes all of them at "highest". ValueError for other names."""
+    """Allow products of float32 matrices to be less exact than float32: "highest", "high", "medium". This
+    version computes all of them at "highest". ValueError for other names."""
     global _precision
     if precision not in ("highest", "high", "medium"):
-        raise ValueError(f"set_float32_matmul_precision: expected 'highest', 'high' or 'medium', got {precision!r}")
+        raise ValueError(
+            f"set_float32_matmul_precision: expected 'highest', 'high' or 'medium', got {precision!r}"
+        )
     _precision = precision
 
 
@@ -152,6 +170,6 @@ def set_num_interop_threads(n: int) -> None:
     """Accepted for portability: operations run one after the other."""
 
 
-def compile(model: Any = None, **options: Any) -> Any:  # noqa: A001
+def compile(model: Any = None, **options: Any) -> Any:
     """The model itself: there is no compiler, and the code runs as it is."""
     return model if model is not None else lambda m: m

@@ -30,26 +30,40 @@ def assert_close(
     check_stride: bool = False,
     msg: str | Callable[[str], str] | None = None,
 ) -> None:
-    """Raise AssertionError unless actual and expected are close: |actual - expected| <= atol + rtol * |expected|.
+    """Raise AssertionError unless actual and expected are close: |actual - expected| <= atol + rtol *
+    |expected|.
 
-    Tensors, numbers, arrays, and sequences and mappings of them. Tolerances default to PyTorch's for the dtype, the
-    wider of the two; integers and bools must be equal.
+    Tensors, numbers, arrays, and sequences and mappings of them. Tolerances default to PyTorch's for the
+    dtype, the wider of the two; integers and bools must be equal.
     """
 
     def fail(text: str) -> None:
         raise AssertionError(msg(text) if callable(msg) else msg or text)
 
     if (rtol is None) != (atol is None):
-        raise ValueError(f"rtol and atol must both be specified or both be unspecified, got rtol={rtol} and atol={atol}")
+        raise ValueError(
+            f"rtol and atol must both be specified or both be unspecified, got rtol={rtol} and atol={atol}"
+        )
     if isinstance(actual, Mapping) and isinstance(expected, Mapping):
         if set(actual) != set(expected):
-            fail(f"The keys of the mappings do not match: {sorted(map(str, actual))} and {sorted(map(str, expected))}")
+            fail(
+                f"The keys of the mappings do not match: {sorted(map(str, actual))} and {sorted(map(str, expected))}"
+            )
         actual, expected = list(actual.values()), [expected[k] for k in actual]
     if isinstance(actual, Sequence) and isinstance(expected, Sequence) and not isinstance(actual, str):
         if len(actual) != len(expected):
             fail(f"The length of the sequences mismatch: {len(actual)} != {len(expected)}")
         for a, e in zip(actual, expected):
-            assert_close(a, e, rtol=rtol, atol=atol, equal_nan=equal_nan, check_dtype=check_dtype, check_stride=check_stride, msg=msg)
+            assert_close(
+                a,
+                e,
+                rtol=rtol,
+                atol=atol,
+                equal_nan=equal_nan,
+                check_dtype=check_dtype,
+                check_stride=check_stride,
+                msg=msg,
+            )
         return
     if actual is None or expected is None:
         if actual is not expected:
@@ -78,7 +92,9 @@ def assert_close(
     kept = _C.where(_C.isnan(kept), _C.full_like(kept, float("inf")), kept)
     worst = int(kept.argmax())
     if a.dim() == 0:
-        fail(f"Scalars are not close!\n\nExpected {e.item()} but got {a.item()}.\nAbsolute difference: {kept[0].item()} (up to {atol} allowed)")
+        fail(
+            f"Scalars are not close!\n\nExpected {e.item()} but got {a.item()}.\nAbsolute difference: {kept[0].item()} (up to {atol} allowed)"
+        )
     index = []
     rest = worst
     for n in reversed(a.shape):
@@ -91,9 +107,18 @@ def assert_close(
     )
 
 
-def assert_allclose(actual: Any, expected: Any, rtol: float | None = None, atol: float | None = None, equal_nan: bool = True, msg: str = "") -> None:
+def assert_allclose(
+    actual: Any,
+    expected: Any,
+    rtol: float | None = None,
+    atol: float | None = None,
+    equal_nan: bool = True,
+    msg: str = "",
+) -> None:
     """assert_close() without the check of dtypes."""
-    assert_close(actual, expected, rtol=rtol, atol=atol, equal_nan=equal_nan, check_dtype=False, msg=msg or None)
+    assert_close(
+        actual, expected, rtol=rtol, atol=atol, equal_nan=equal_nan, check_dtype=False, msg=msg or None
+    )
 
 
 def make_tensor(
@@ -106,7 +131,9 @@ def make_tensor(
     noncontiguous: bool = False,
     exclude_zero: bool = False,
 ) -> Tensor:
-    """A tensor of random values in [low, high): by default [-9, 9), [0, 2) for bool, [0, 10) for unsigned integers."""
+    """A tensor of random values in [low, high): by default [-9, 9), [0, 2) for bool, [0, 10) for unsigned
+    integers.
+    """
     size = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else tuple(shape)
     _C.device(device)
     floating = dtype.is_floating_point or dtype.is_complex
@@ -115,7 +142,11 @@ def make_tensor(
     else:
         low = (-9 if dtype.is_signed else 0) if low is None else low
         high = (9 if dtype.is_signed else 10) if high is None else high
-        t = _C.rand(size, dtype=dtype) * (high - low) + low if floating else _C.randint(int(low), int(high), size).to(dtype)
+        t = (
+            _C.rand(size, dtype=dtype) * (high - low) + low
+            if floating
+            else _C.randint(int(low), int(high), size).to(dtype)
+        )
     if exclude_zero:
         t = _C.where(t == 0, _C.ones_like(t), t)
     if noncontiguous and t.numel() > 1:

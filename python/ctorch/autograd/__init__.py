@@ -6,10 +6,19 @@ from collections.abc import Sequence
 
 from ctorch import _C
 from ctorch._C import Node, Tensor
-from ctorch.autograd import derivatives  # noqa: F401  (registers the formulas)
-from ctorch.autograd import functional, graph
+from ctorch.autograd import (
+    derivatives,  # noqa: F401  (registers the formulas)
+    functional,
+    graph,
+)
 from ctorch.autograd.function import Function
-from ctorch.autograd.grad_mode import enable_grad, inference_mode, no_grad, set_grad_enabled, set_multithreading_enabled
+from ctorch.autograd.grad_mode import (
+    enable_grad,
+    inference_mode,
+    no_grad,
+    set_grad_enabled,
+    set_multithreading_enabled,
+)
 from ctorch.autograd.gradcheck import gradcheck, gradgradcheck
 
 Variable = Tensor  # PyTorch's old name
@@ -80,13 +89,25 @@ def grad(
     if not ins:
         raise ValueError("grad requires non-empty inputs.")
     if allow_unused is False and materialize_grads:
-        raise ValueError("Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False.")
+        raise ValueError(
+            "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False."
+        )
     unused = materialize_grads if allow_unused is None else allow_unused
     keep = create_graph if retain_graph is None else retain_graph
     seeds = _seeds(outs, grad_outputs)
     if is_grads_batched:
         rows = [
-            grad(outs, ins, [None if s is None else s[i] for s in seeds], True, create_graph, True, unused, False, materialize_grads)
+            grad(
+                outs,
+                ins,
+                [None if s is None else s[i] for s in seeds],
+                True,
+                create_graph,
+                True,
+                unused,
+                False,
+                materialize_grads,
+            )
             for i in range(next(len(s) for s in seeds if s is not None))
         ]
         return tuple(None if column[0] is None else _C.stack(column) for column in zip(*rows))
@@ -96,8 +117,10 @@ def grad(
     return result
 
 
-class set_detect_anomaly:  # noqa: N801
-    """Accepted for portability; checking every gradient for NaN is not available, and turning it on says so."""
+class set_detect_anomaly:
+    """Accepted for portability; checking every gradient for NaN is not available, and turning it on says
+    so.
+    """
 
     def __init__(self, mode: bool, check_nan: bool = True):
         if mode:

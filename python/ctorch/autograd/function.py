@@ -12,7 +12,9 @@ from ctorch.autograd.grad_mode import no_grad
 
 
 class FunctionCtx:
-    """What forward() leaves for backward(). Attributes may be set freely; tensors belong in save_for_backward()."""
+    """What forward() leaves for backward(). Attributes may be set freely; tensors belong in
+    save_for_backward().
+    """
 
     def __init__(self) -> None:
         self._to_save: tuple[Tensor | None, ...] = ()
@@ -28,7 +30,9 @@ class FunctionCtx:
         """Keep inputs or results for backward(), which finds them in ``saved_tensors``; None is allowed."""
         for t in tensors:
             if t is not None and not isinstance(t, Tensor):
-                raise TypeError(f"save_for_backward can only save variables, but argument is of type {type(t).__name__}")
+                raise TypeError(
+                    f"save_for_backward can only save variables, but argument is of type {type(t).__name__}"
+                )
         self._to_save = tensors
 
     def save_for_forward(self, *tensors: Tensor | None) -> None:
@@ -36,7 +40,9 @@ class FunctionCtx:
 
     @property
     def saved_tensors(self) -> tuple[Tensor | None, ...]:
-        """What was saved. RuntimeError if one of them was changed in place since, or after the graph was freed."""
+        """What was saved. RuntimeError if one of them was changed in place since, or after the graph was
+        freed.
+        """
         return tuple(None if s is None else s.unpack(self._node, self._name) for s in self._saved)
 
     saved_variables = saved_tensors
@@ -61,9 +67,9 @@ def _among(t: Any, tensors: Sequence) -> bool:
 class Function:
     """Base of operations with their own backward.
 
-    A subclass has static methods ``forward(ctx, *args)`` and ``backward(ctx, *grads)`` and is called by ``apply(*args)``;
-    or ``forward(*args)`` together with ``setup_context(ctx, inputs, output)``. backward() returns one gradient (or None)
-    for each argument of forward().
+    A subclass has static methods ``forward(ctx, *args)`` and ``backward(ctx, *grads)`` and is called by
+    ``apply(*args)``; or ``forward(*args)`` together with ``setup_context(ctx, inputs, output)``. backward()
+    returns one gradient (or None) for each argument of forward().
     """
 
     @staticmethod
@@ -76,7 +82,9 @@ class Function:
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> Any:
-        raise NotImplementedError("You must implement either the backward or vjp method for your custom autograd.Function to use it with backward mode AD.")
+        raise NotImplementedError(
+            "You must implement either the backward or vjp method for your custom autograd.Function to use it with backward mode AD."
+        )
 
     vjp = backward
 
@@ -99,7 +107,8 @@ class Function:
         single = not isinstance(result, (tuple, list))
         outputs = [result] if single else list(result)
         for i, o in enumerate(outputs):
-            # An input that is returned unchanged becomes a tensor of its own, so that the input keeps its history.
+            # An input that is returned unchanged becomes a tensor of its own, so that the input keeps its
+            # history.
             if isinstance(o, Tensor) and _among(o, inputs) and not _among(o, ctx._dirty):
                 outputs[i] = o.detach()
         cls._record(ctx, inputs, outputs)
@@ -109,10 +118,18 @@ class Function:
     def _record(cls, ctx: FunctionCtx, inputs: list, outputs: list) -> None:
         for t in ctx._dirty:
             if t.is_leaf and t.requires_grad:
-                raise RuntimeError("a leaf Variable that requires grad is being used in an in-place operation.")
-        numbers = [i for i, o in enumerate(outputs) if isinstance(o, Tensor) and not _among(o, ctx._non_differentiable)]
+                raise RuntimeError(
+                    "a leaf Variable that requires grad is being used in an in-place operation."
+                )
+        numbers = [
+            i
+            for i, o in enumerate(outputs)
+            if isinstance(o, Tensor) and not _among(o, ctx._non_differentiable)
+        ]
         tracked = [outputs[i] for i in numbers]
-        run = functools.partial(_run_backward, cls, ctx, len(outputs), numbers, [(o.shape, o.dtype) for o in tracked])
+        run = functools.partial(
+            _run_backward, cls, ctx, len(outputs), numbers, [(o.shape, o.dtype) for o in tracked]
+        )
         dirty = [o for o in tracked if _among(o, ctx._dirty)]
         to_save = [(t, next((n for n, o in enumerate(tracked) if o is t), -1)) for t in ctx._to_save]
         _C._record_function(ctx._name, run, [t for t in inputs if t.requires_grad], tracked, dirty)
@@ -120,8 +137,12 @@ class Function:
         ctx._dirty = ctx._non_differentiable = ctx._to_save = ()
 
 
-def _run_backward(cls: type[Function], ctx: FunctionCtx, count: int, numbers: list[int], like: list, node: Any, grads: tuple) -> list:
-    """Call cls.backward with a gradient for each of `count` results and pick those of the inputs that want one."""
+def _run_backward(
+    cls: type[Function], ctx: FunctionCtx, count: int, numbers: list[int], like: list, node: Any, grads: tuple
+) -> list:
+    """Call cls.backward with a gradient for each of `count` results and pick those of the inputs that want
+    one.
+    """
     full: list[Tensor | None] = [None] * count
     for i, g, (shape, dtype) in zip(numbers, grads, like):
         full[i] = _C.zeros(shape, dtype=dtype) if g is None and ctx._materialize else g
@@ -135,7 +156,9 @@ def _run_backward(cls: type[Function], ctx: FunctionCtx, count: int, numbers: li
     while len(made) > expected and made[-1] is None:
         made.pop()
     if len(made) != expected:
-        raise RuntimeError(f"function {ctx._name} returned an incorrect number of gradients (expected {expected}, got {len(made)})")
+        raise RuntimeError(
+            f"function {ctx._name} returned an incorrect number of gradients (expected {expected}, got {len(made)})"
+        )
     return [g for wanted, g in zip(ctx.needs_input_grad, made) if wanted]
 
 
@@ -158,7 +181,9 @@ def once_differentiable(fn: Any) -> Any:
 
             @staticmethod
             def backward(ctx: Any, *_: Any) -> Any:
-                raise RuntimeError("trying to differentiate twice a function that was marked with @once_differentiable")
+                raise RuntimeError(
+                    "trying to differentiate twice a function that was marked with @once_differentiable"
+                )
 
         result = Once.apply(*grads)
         return result[0] if single else result

@@ -8,7 +8,6 @@ from typing import Any
 
 from ctorch import _C
 
-
 _GENERATOR = 0x20  # CO_GENERATOR of a code object; importing inspect for it would take 5 ms
 
 
@@ -53,7 +52,7 @@ class _Mode:
         _C._set_grad_enabled(self._previous)
 
 
-class no_grad(_Mode):  # noqa: N801
+class no_grad(_Mode):
     """Within it nothing is recorded. A context manager and a decorator (with or without parentheses)."""
 
     def __new__(cls, fn: Callable | None = None):
@@ -66,7 +65,7 @@ class no_grad(_Mode):  # noqa: N801
         _C._set_grad_enabled(False)
 
 
-class enable_grad(_Mode):  # noqa: N801
+class enable_grad(_Mode):
     """Within it operations are recorded, also below no_grad()."""
 
     def __new__(cls, fn: Callable | None = None):
@@ -79,7 +78,7 @@ class enable_grad(_Mode):  # noqa: N801
         _C._set_grad_enabled(True)
 
 
-class set_grad_enabled(_Mode):  # noqa: N801
+class set_grad_enabled(_Mode):
     """Turn recording on or off: as a function from now on, as a context for a block."""
 
     def __init__(self, mode: bool):
@@ -99,7 +98,7 @@ class set_grad_enabled(_Mode):  # noqa: N801
         _C._set_grad_enabled(self.mode)
 
 
-class inference_mode(_Mode):  # noqa: N801
+class inference_mode(_Mode):
     """no_grad() whose results can never take part in a graph."""
 
     def __new__(cls, mode: bool | Callable = True):
@@ -123,7 +122,7 @@ class inference_mode(_Mode):  # noqa: N801
         _C._set_grad_enabled(self._previous)
 
 
-class set_multithreading_enabled:  # noqa: N801
+class set_multithreading_enabled:
     """Accepted for portability: the backward pass runs in the calling thread, its kernels in several."""
 
     def __init__(self, mode: bool):

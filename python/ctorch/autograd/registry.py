@@ -4,13 +4,13 @@ A formula is a plain function of the gradient ``g`` of the result and of whateve
 
     define("mul", input=lambda g, other: g * other.conj(), other=lambda g, input: g * input.conj())
 
-Parameter names after ``g`` say what is saved for the backward pass: arguments of the operation by name, ``out`` (the
-result; ``out0``, ``out1``, ... of several), and ``<argument>_shape``, ``_dtype``, ``_strides``, ``_offset`` where that
-is enough. A first parameter called ``gs`` gets the gradients of all results as a tuple, with None where none came.
-Formulas are made of ctorch operations only, so that higher derivatives exist; they ignore broadcasting and dtypes:
-the engine brings a gradient to its input's shape and dtype. For a list of tensors (``cat``) a formula gives a list. One
-function given for several inputs runs once and returns a tuple with the gradient of each, in the order of the inputs
-in define(), or one gradient for all of them.
+Parameter names after ``g`` say what is saved for the backward pass: arguments of the operation by name,
+``out`` (the result; ``out0``, ``out1``, ... of several), and ``<argument>_shape``, ``_dtype``, ``_strides``,
+``_offset`` where that is enough. A first parameter called ``gs`` gets the gradients of all results as a
+tuple, with None where none came. Formulas are made of ctorch operations only, so that higher derivatives
+exist; they ignore broadcasting and dtypes: the engine brings a gradient to its input's shape and dtype. For a
+list of tensors (``cat``) a formula gives a list. One function given for several inputs runs once and returns
+a tuple with the gradient of each, in the order of the inputs in define(), or one gradient for all of them.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def define(name: str, *, node: str = "", **formulas: Callable | None) -> None:
     Args:
         name: the operation's name at the door, such as "mul" or "max.dim".
         node: the name of its graph nodes; "MulBackward0" for "mul" unless given.
-        formulas: for each differentiable argument the formula of its gradient; None for an argument that is a tensor
-            but has no derivative.
+        formulas: for each differentiable argument the formula of its gradient; None for an argument that is a
+            tensor but has no derivative.
     """
     _C._define(name, formulas, node)
 
