@@ -371,6 +371,10 @@ Shared& shared() {
   return *instance;
 }
 
+// Made when the library is loaded: a fork while another thread was at it would leave the child waiting for
+// that thread.
+[[maybe_unused]] const bool g_made_at_load = (shared(), caching(), machine_bytes() > 0);
+
 void publish() {
   std::lock_guard lock(shared().mutex);
   shared().update_peaks();

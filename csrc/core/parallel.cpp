@@ -70,6 +70,8 @@ using Body = FunctionRef<void(int64_t, int64_t)>;
 
 class Pool {
  public:
+  bool has_workers() const { return workers_ > 0; }
+
   // Run the loop on the calling thread and up to `helpers` others; false if another loop has the pool.
   bool run(const Pieces& pieces, const Body& body, int helpers) {
     if (busy_.exchange(true, std::memory_order_acquire)) return false;
@@ -199,22 +201,24 @@ std::atomic<int> g_threads{0};
 // threads do not exist, it is made afresh in place.
 alignas(Pool) unsigned char g_pool_storage[sizeof(Pool)];
 
+void renew_after_fork();
+
+// Made when the library is loaded, not at first use: a fork while another thread was at it would leave the
+// child waiting for that thread.
+Pool& make_pool() {
+  pthread_atfork(nullptr, nullptr, renew_after_fork);
+  return *new (g_pool_storage) Pool;
+}
+Pool& g_pool = make_pool();
+
 // The child has one thread, and may have been forked by a worker of a data loader beside many like it: it
 // goes on serially until it asks for threads of its own.
 void renew_after_fork() {
+  bool had_workers = g_pool.has_workers();
   new (g_pool_storage) Pool;
   t_index = 0;
   t_inside = false;
-  g_threads.store(1);
-}
-
-Pool& pool() {
-  static Pool* instance = [] {
-    auto* made = new (g_pool_storage) Pool;
-    pthread_atfork(nullptr, nullptr, renew_after_fork);
-    return made;
-  }();
-  return *instance;
+  if (had_workers) g_threads.store(1);
 }
 
 // The value of an environment variable that holds a positive number (the first, of OpenMP's comma-separated
@@ -262,7 +266,7 @@ void parallel_for(int64_t begin, int64_t end, int64_t grain, FunctionRef<void(in
   Pieces pieces(begin, end, grain);
   if (pieces.count > 1 && !t_inside) {
     int threads = static_cast<int>(std::min<int64_t>(num_threads(), pieces.count));
-    if (threads > 1 && pool().run(pieces, body, threads - 1)) return;
+    if (threads > 1 && g_pool.run(pieces, body, threads - 1)) return;
   }
   // The same pieces as with several threads: where a piece ends may show in the last bit of a result.
   for (int64_t piece = 0; piece < pieces.count; ++piece) body(pieces.from(piece), pieces.to(piece));
