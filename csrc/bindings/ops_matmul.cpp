@@ -42,7 +42,7 @@ void init_ops_matmul() {
       "addbmm(Tensor input, Tensor batch1, Tensor batch2, *, Scalar beta=1, Scalar alpha=1, Out out=None) -> "
       "Tensor",
       "beta * input + alpha * the sum of bmm(batch1, batch2) over the batch.", kAll);
-  def_op<&ops::linear>("linear(Tensor input, Tensor weight, Tensor? bias=None) -> Tensor",
+  def_op<&ops::linear>("linear(Tensor input, Tensor weight, Tensor? bias=None, *, Out out=None) -> Tensor",
                        "input weight^T + bias over the last dim of input.", kInternal);
 }
 

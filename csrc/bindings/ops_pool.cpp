@@ -5,42 +5,47 @@
 namespace ctorch::py {
 namespace {
 
+using Stride = std::optional<IntList>;  // None: the kernel's size
+
 template <int kDims>
-Tensor max_pool(const Tensor& input, IntList kernel_size, IntList stride, IntList padding, IntList dilation,
+Tensor max_pool(const Tensor& input, IntList kernel_size, Stride stride, IntList padding, IntList dilation,
                 bool ceil_mode) {
-  return ops::max_pool(input, {kDims, kernel_size, stride, padding, dilation, ceil_mode});
+  return ops::max_pool(input, {kDims, kernel_size, stride.value_or(IntList()), padding, dilation, ceil_mode});
 }
 template <int kDims>
-std::tuple<Tensor, Tensor> max_pool_with_indices(const Tensor& input, IntList kernel_size, IntList stride,
+std::tuple<Tensor, Tensor> max_pool_with_indices(const Tensor& input, IntList kernel_size, Stride stride,
                                                  IntList padding, IntList dilation, bool ceil_mode) {
-  return ops::max_pool_with_indices(input, {kDims, kernel_size, stride, padding, dilation, ceil_mode});
+  return ops::max_pool_with_indices(
+      input, {kDims, kernel_size, stride.value_or(IntList()), padding, dilation, ceil_mode});
 }
 template <int kDims>
-Tensor max_pool_backward(const Tensor& grad_output, const Tensor& input, IntList kernel_size, IntList stride,
+Tensor max_pool_backward(const Tensor& grad_output, const Tensor& input, IntList kernel_size, Stride stride,
                          IntList padding, IntList dilation, bool ceil_mode) {
-  return ops::max_pool_backward(grad_output, input,
-                                {kDims, kernel_size, stride, padding, dilation, ceil_mode});
+  return ops::max_pool_backward(
+      grad_output, input, {kDims, kernel_size, stride.value_or(IntList()), padding, dilation, ceil_mode});
 }
 
 constexpr int64_t kNoDilation[] = {1};
 
 template <int kDims>
-Tensor avg_pool(const Tensor& input, IntList kernel_size, IntList stride, IntList padding, bool ceil_mode,
+Tensor avg_pool(const Tensor& input, IntList kernel_size, Stride stride, IntList padding, bool ceil_mode,
                 bool count_include_pad, std::optional<int64_t> divisor_override) {
-  return ops::avg_pool(input, {kDims, kernel_size, stride, padding, kNoDilation, ceil_mode},
+  return ops::avg_pool(input,
+                       {kDims, kernel_size, stride.value_or(IntList()), padding, kNoDilation, ceil_mode},
                        {count_include_pad, divisor_override});
 }
-Tensor avg_pool1d(const Tensor& input, IntList kernel_size, IntList stride, IntList padding, bool ceil_mode,
+Tensor avg_pool1d(const Tensor& input, IntList kernel_size, Stride stride, IntList padding, bool ceil_mode,
                   bool count_include_pad) {
   return avg_pool<1>(input, kernel_size, stride, padding, ceil_mode, count_include_pad, std::nullopt);
 }
 template <int kDims>
-Tensor avg_pool_backward(const Tensor& grad_output, IntList input_size, IntList kernel_size, IntList stride,
+Tensor avg_pool_backward(const Tensor& grad_output, const Tensor& input, IntList kernel_size, Stride stride,
                          IntList padding, bool ceil_mode, bool count_include_pad,
                          std::optional<int64_t> divisor_override) {
-  return ops::avg_pool_backward(grad_output, input_size,
-                                {kDims, kernel_size, stride, padding, kNoDilation, ceil_mode},
-                                {count_include_pad, divisor_override});
+  return ops::avg_pool_backward(
+      grad_output, input.sizes(),
+      {kDims, kernel_size, stride.value_or(IntList()), padding, kNoDilation, ceil_mode},
+      {count_include_pad, divisor_override});
 }
 
 template <int kDims>
@@ -52,9 +57,11 @@ std::tuple<Tensor, Tensor> adaptive_max_pool(const Tensor& input, IntList output
   return ops::adaptive_max_pool(input, kDims, output_size);
 }
 
-#define CT_MAX "int[] kernel_size, int[] stride=[], int[] padding=0, int[] dilation=1, bool ceil_mode=False"
-#define CT_MEAN \
-  "int[] kernel_size, int[] stride=[], int[] padding=0, bool ceil_mode=False, bool count_include_pad=True"
+#define CT_MAX \
+  "int[] kernel_size, int[]? stride=None, int[] padding=0, int[] dilation=1, bool ceil_mode=False"
+#define CT_MEAN                                                                         \
+  "int[] kernel_size, int[]? stride=None, int[] padding=0, bool ceil_mode=False, bool " \
+  "count_include_pad=True"
 
 template <int kDims>
 void def_pools(unsigned max_forms, unsigned adaptive_max_forms) {
@@ -63,19 +70,17 @@ void def_pools(unsigned max_forms, unsigned adaptive_max_forms) {
   auto text = [&](const char* name, const char* rest) { return name + d + rest; };
   def_op<&max_pool<kDims>>(
       text("max_pool", "(Tensor input, " CT_MAX ") -> Tensor").c_str(),
-      "The largest element of each window over the last dims. stride: the kernel's size if empty.",
-      max_forms);
+      "The largest element of each window over the last dims. stride: the kernel's size if None.", max_forms);
   def_op<&max_pool_with_indices<kDims>>(
       text("max_pool", "_with_indices(Tensor input, " CT_MAX ") -> (Tensor, Tensor)").c_str(),
       "max_pool and where in its plane each maximum stands.", kDims == 1 ? kFunction : kInternal);
   def_op<&max_pool_backward<kDims>>(
       text("_max_pool", "_backward(Tensor grad_output, Tensor input, " CT_MAX ") -> Tensor").c_str(),
       "The gradient of max_pool.", kInternal);
-  def_op<&avg_pool_backward<kDims>>(
-      text("_avg_pool", "_backward(Tensor grad_output, int[] input_size, " CT_MEAN
-                        ", int? divisor_override=None) -> Tensor")
-          .c_str(),
-      "The gradient of avg_pool.", kInternal);
+  def_op<&avg_pool_backward<kDims>>(text("_avg_pool", "_backward(Tensor grad_output, Tensor input, " CT_MEAN
+                                                      ", int? divisor_override=None) -> Tensor")
+                                        .c_str(),
+                                    "The gradient of avg_pool.", kInternal);
   def_op<&adaptive_avg_pool<kDims>>(
       text("adaptive_avg_pool", "(Tensor input, int[] output_size) -> Tensor").c_str(),
       "The means over windows chosen so that the result has output_size.",
@@ -86,8 +91,8 @@ void def_pools(unsigned max_forms, unsigned adaptive_max_forms) {
       adaptive_max_forms);
 }
 
-Tensor adaptive_avg_pool_backward(const Tensor& grad_output, IntList input_size, int64_t dims) {
-  return ops::adaptive_avg_pool_backward(grad_output, input_size, dims);
+Tensor adaptive_avg_pool_backward(const Tensor& grad_output, const Tensor& input, int64_t dims) {
+  return ops::adaptive_avg_pool_backward(grad_output, input.sizes(), dims);
 }
 
 }  // namespace
@@ -100,12 +105,14 @@ void init_ops_pool() {
       "The mean of each window over the last dims. divisor_override: divide by this, not by the number of "
       "elements.";
   def_op<&avg_pool1d>("avg_pool1d(Tensor input, " CT_MEAN ") -> Tensor", doc, kFunction);
-  def_op<&avg_pool<2>>("avg_pool2d(Tensor input, " CT_MEAN ", int? divisor_override=None) -> Tensor", doc,
-                       kInternal);
-  def_op<&avg_pool<3>>("avg_pool3d(Tensor input, " CT_MEAN ", int? divisor_override=None) -> Tensor", doc,
-                       kInternal);
+  def_op<&avg_pool<2>>("avg_pool2d(Tensor input, " CT_MEAN
+                       ", int? divisor_override=None, *, Out out=None) -> Tensor",
+                       doc, kInternal);
+  def_op<&avg_pool<3>>("avg_pool3d(Tensor input, " CT_MEAN
+                       ", int? divisor_override=None, *, Out out=None) -> Tensor",
+                       doc, kInternal);
   def_op<&adaptive_avg_pool_backward>(
-      "_adaptive_avg_pool_backward(Tensor grad_output, int[] input_size, int dims) -> Tensor",
+      "_adaptive_avg_pool_backward(Tensor grad_output, Tensor input, int dims) -> Tensor",
       "The gradient of adaptive_avg_pool over the last `dims` dims.", kInternal);
 }
 

@@ -2,6 +2,7 @@
 
 #include "kernels/table.h"
 #include "ops/copy.h"
+#include "ops/elementwise.h"
 #include "ops/promote.h"
 #include "ops/view.h"
 
@@ -206,8 +207,9 @@ struct Addend {
   const Matrices* matrices() const { return used ? &view : nullptr; }
 };
 
-void check_factors(DType dtype, const Scalar& beta, const Scalar& alpha, const char* op) {
-  if (is_integral(dtype)) {
+// PyTorch refuses in addmm and addr what it truncates elsewhere.
+void check_factors(DType dtype, const Scalar& beta, const Scalar& alpha, bool strict, const char* op) {
+  if (is_integral(dtype) && strict) {
     check(!beta.is_floating() && !beta.is_complex(), op,
           ": for integral input tensors, argument beta must not be a floating point number");
     check(!alpha.is_floating() && !alpha.is_complex(), op,
@@ -229,7 +231,7 @@ Tensor add_product(const Tensor& input, const Tensor& a, const Tensor& b, IntLis
                    const Scalar& alpha, Out out, const char* op) {
   check(input.dtype() == a.dtype(), op, ": expected input and the factors to have the same dtype, got ",
         input.dtype(), " and ", a.dtype());
-  check_factors(a.dtype(), beta, alpha, op);
+  check_factors(a.dtype(), beta, alpha, sizes.size() == 2, op);
   Addend addend(input, sizes, beta, op);
   const Tensor* aside = out && is_aligned_with(input, *out.target) ? &a : &input;
   Target target(sizes, a, out, {&a, &b, aside}, op);
@@ -354,8 +356,7 @@ Tensor matmul(const Tensor& input, const Tensor& other, Out out) {
 }
 
 Tensor inner(const Tensor& input, const Tensor& other, Out out) {
-  check(input.dim() > 0 && other.dim() > 0, "inner: expected tensors with dimensions, got ", input.sizes(),
-        " and ", other.sizes());
+  if (input.dim() == 0 || other.dim() == 0) return mul(input, other, out);
   check_inner(input, other, input.sizes().back(), other.sizes().back(), "inner");
   check_dtypes(input, other, "inner");
   const int64_t k = input.sizes().back();
@@ -410,7 +411,7 @@ Tensor outer_as(const Tensor* input, const Tensor& vec1, const Tensor& vec2, con
   const Matrices column = as_column(a), row = as_row(b);
   const Tensor c = empty(sizes, working, vec1.device());
   if (input) {
-    check_factors(working, beta, alpha, op);
+    check_factors(working, beta, alpha, true, op);
     const Tensor d = to_dtype(*input, working);
     Addend addend(d, sizes, beta, op);
     multiply(working, column, row, matrices(c), addend.matrices(), {factor(alpha), factor(beta)});
@@ -466,7 +467,7 @@ Tensor addbmm(const Tensor& input, const Tensor& batch1, const Tensor& batch2, c
   check(input.dtype() == batch1.dtype(),
         "addbmm: expected input and the factors to have the same dtype, got ", input.dtype(), " and ",
         batch1.dtype());
-  check_factors(batch1.dtype(), beta, alpha, "addbmm");
+  check_factors(batch1.dtype(), beta, alpha, false, "addbmm");
   const int64_t sizes[] = {batch1.sizes()[1], batch2.sizes()[2]};
   Addend addend(input, sizes, beta, "addbmm");
   const Tensor* aside = out && is_aligned_with(input, *out.target) ? &batch1 : &input;
@@ -491,7 +492,7 @@ Tensor addbmm(const Tensor& input, const Tensor& batch1, const Tensor& batch2, c
   return target.finish();
 }
 
-Tensor linear(const Tensor& input, const Tensor& weight, const OptionalTensor& bias) {
+Tensor linear(const Tensor& input, const Tensor& weight, const OptionalTensor& bias, Out out) {
   check(input.dim() > 0, "linear: expected input with dimensions, got shape ", input.sizes());
   check(weight.dim() == 1 || weight.dim() == 2, "linear: expected weight of shape (out, in) or (in), got ",
         weight.sizes());
@@ -512,7 +513,9 @@ Tensor linear(const Tensor& input, const Tensor& weight, const OptionalTensor& b
   } else {
     sizes.pop_back();
   }
-  const Tensor c = empty(sizes, input.dtype(), input.device());
+  Target target(sizes, input, out, {&input, &weight, bias ? &*bias : &input}, "linear");
+  const Tensor c =
+      target.tensor.is_contiguous() ? target.tensor : empty(sizes, input.dtype(), input.device());
   std::optional<Matrices> rows = folded(input);
   Tensor dense;
   if (!rows) {
@@ -525,7 +528,8 @@ Tensor linear(const Tensor& input, const Tensor& weight, const OptionalTensor& b
   Matrices addend{};
   if (bias) addend = {bias->data(), {}, {}, rows->rows, n, 0, bias->numel() == 1 ? 0 : bias->strides()[0]};
   multiply(input.dtype(), *rows, w, to, bias ? &addend : nullptr);
-  return c;
+  if (!c.is_same(target.tensor)) copy_(target.tensor, c);
+  return target.finish();
 }
 
 }  // namespace ctorch::ops

@@ -30,6 +30,6 @@ Tensor addr(const Tensor& input, const Tensor& vec1, const Tensor& vec2, const S
             const Scalar& alpha, Out out = {});
 
 // input weight^T + bias over the last dim; weight is (out, in) or (in).
-Tensor linear(const Tensor& input, const Tensor& weight, const OptionalTensor& bias);
+Tensor linear(const Tensor& input, const Tensor& weight, const OptionalTensor& bias, Out out = {});
 
 }  // namespace ctorch::ops

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ctorch import _C
 from ctorch._C import (
     Generator,
@@ -27,10 +29,13 @@ from ctorch._version import __version__
 from ctorch.dtypes import *  # noqa: F403
 from ctorch.dtypes import _constant
 
+if TYPE_CHECKING:
+    from ctorch._C import *  # noqa: F403
 globals().update({name: getattr(_C._functions, name) for name in dir(_C._functions) if not name.startswith("__")})
 
 from ctorch import _tensor  # noqa: E402, F401  (completes the Tensor class)
 from ctorch import autograd  # noqa: E402
+from ctorch._einsum import *  # noqa: E402, F403
 from ctorch._repr import get_printoptions, set_printoptions  # noqa: E402
 from ctorch.autograd import enable_grad, inference_mode, no_grad, set_grad_enabled  # noqa: E402
 from ctorch.composite import *  # noqa: E402, F403

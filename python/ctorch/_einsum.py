@@ -11,8 +11,8 @@ from itertools import pairwise
 from math import prod
 from typing import Any
 
-from ctorch import _C
 from ctorch._C import Tensor
+from ctorch.runtime import broadcast_shapes
 
 __all__ = ["chain_matmul", "cross", "einsum", "kron", "tensordot"]
 
@@ -85,7 +85,7 @@ def _output_labels(out: list[Any] | None, inputs: list[Labels]) -> Labels:
     ellipsis: Labels = [("...", i) for i in range(hidden, 0, -1)]
     everything = [label for term in inputs for label in term if not isinstance(label, tuple)]
     if out is None:
-        return ellipsis + sorted(label for label in set(everything) if everything.count(label) == 1)
+        return ellipsis + sorted(label for label in set(everything) if everything.count(label) == 1)  # type: ignore[type-var]
     if out.count(Ellipsis) > 1:
         raise RuntimeError("einsum: the output has more than one ellipsis")
     labels: Labels = []
@@ -182,7 +182,7 @@ def einsum(*args: Any) -> Tensor:
 
     Args:
         args: an equation and the operands (or a list of them), or operands each followed by a list of labels
-            in [0, 52), and at the end, if wanted, the labels of the output. An ellipsis stands for further dims,
+            in [0, 52), and at the end, if wanted, the labels of the output. An ellipsis stands for more dims,
             which are broadcast; a label repeated in one operand takes the diagonal.
     Returns: a tensor with the dims that the output names; without one, those of labels that appear once.
     """
@@ -331,7 +331,8 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None, *, out: Tensor |
             f"cross: inputs must have the same number of dimensions, got {tuple(input.shape)} and "
             f"{tuple(other.shape)}"
         )
-    a, b = _C._functions.broadcast_tensors(input, other)
+    shape = broadcast_shapes(input.shape, other.shape)
+    a, b = input.expand(shape), other.expand(shape)
     if dim is None:
         dim = next((i for i, size in enumerate(a.shape) if size == 3), None)
         if dim is None:
@@ -341,5 +342,17 @@ def cross(input: Tensor, other: Tensor, dim: int | None = None, *, out: Tensor |
             f"cross: inputs dimension {dim} must have length 3, got {tuple(input.shape)} and "
             f"{tuple(other.shape)}"
         )
-    product = a.roll(-1, dim) * b.roll(-2, dim) - a.roll(-2, dim) * b.roll(-1, dim)
-    return _into(product, out)
+    return _into(_cross(a, b, dim), out)
+
+
+def linalg_cross(input: Tensor, other: Tensor, *, dim: int = -1, out: Tensor | None = None) -> Tensor:
+    """The cross products of vectors of 3 elements along ``dim``."""
+    return cross(input, other, dim, out=out)
+
+
+def _cross(a: Tensor, b: Tensor, dim: int) -> Tensor:
+    return a.roll(-1, dim) * b.roll(-2, dim) - a.roll(-2, dim) * b.roll(-1, dim)
+
+
+Tensor.kron = kron
+Tensor.cross = cross

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from ctorch import _C
+from ctorch._einsum import linalg_cross as cross
+from ctorch._einsum import multi_dot
 
 _PREFIX = "linalg_"
-__all__ = [name.removeprefix(_PREFIX) for name in dir(_C) if name.startswith(_PREFIX) and not name.endswith("_backward")]
+__all__ = [
+    name.removeprefix(_PREFIX)
+    for name in dir(_C)
+    if name.startswith(_PREFIX) and not name.endswith("_backward")
+]
 globals().update({name: getattr(_C, _PREFIX + name) for name in __all__})
 if hasattr(_C._functions, "matmul"):
     matmul = _C.matmul
     __all__.append("matmul")
+__all__ += ["cross", "multi_dot"]

@@ -53,6 +53,8 @@ define("matmul", input=_matmul_input, other=_matmul_other, node="MmBackward0")
 
 
 def _inner_input(g, other, input_shape):
+    if not input_shape or other.dim() == 0:
+        return g * other.conj()
     k = input_shape[-1]
     return (
         g.reshape(prod(input_shape[:-1]), prod(other.shape[:-1]))
@@ -62,6 +64,8 @@ def _inner_input(g, other, input_shape):
 
 
 def _inner_other(g, input, other_shape):
+    if not other_shape or input.dim() == 0:
+        return g * input.conj()
     g = g.reshape(prod(input.shape[:-1]), prod(other_shape[:-1]))
     return g.t().mm(_rows(input).conj()).reshape(other_shape)
 

@@ -25,7 +25,7 @@ def _put(g, indices, input_shape, dims):
 
 
 def _nothing(g, input):
-    """The derivative of a gradient that does not change with the input: zeros, as PyTorch has it, not None."""
+    """The derivative of a gradient that does not change with the input: zeros as in PyTorch, not None."""
     return _C.zeros_like(input)
 
 
@@ -35,13 +35,15 @@ def _define_pools(n: int) -> None:
     avg_pool = getattr(_C, f"avg_pool{n}d")
     avg_backward = getattr(_C, f"_avg_pool{n}d_backward")
 
-    define(
-        f"max_pool{n}d",
-        input=lambda g, input, kernel_size, stride, padding, dilation, ceil_mode: max_backward(
-            g, input, kernel_size, stride, padding, dilation, ceil_mode
-        ),
-        node=f"MaxPool{n}DWithIndicesBackward0",
-    )
+    # The indices are found again: keeping them would cost more memory than the results.
+    for name in (f"max_pool{n}d", f"max_pool{n}d_with_indices"):
+        define(
+            name,
+            input=lambda g, input, kernel_size, stride, padding, dilation, ceil_mode: max_backward(
+                g, input, kernel_size, stride, padding, dilation, ceil_mode
+            ),
+            node=f"MaxPool{n}DWithIndicesBackward0",
+        )
     define(
         f"_max_pool{n}d_backward",
         grad_output=lambda g, input, kernel_size, stride, padding, dilation, ceil_mode: _pick(
@@ -49,11 +51,6 @@ def _define_pools(n: int) -> None:
         ),
         input=_nothing,
         node=f"MaxPool{n}DWithIndicesBackwardBackward0",
-    )
-    define(
-        f"max_pool{n}d_with_indices",
-        input=lambda g, out1, input_shape: _put(g, out1, input_shape, n),
-        node=f"MaxPool{n}DWithIndicesBackward0",
     )
     define(
         f"adaptive_max_pool{n}d",
@@ -67,29 +64,26 @@ def _define_pools(n: int) -> None:
     )
 
     if n == 1:
-        define(
-            "avg_pool1d",
-            input=lambda g, input_shape, kernel_size, stride, padding, ceil_mode, count_include_pad: (
-                avg_backward(g, input_shape, kernel_size, stride, padding, ceil_mode, count_include_pad)
-            ),
-            node="AvgPool1DBackward0",
-        )
+
+        def backward(g, input, kernel_size, stride, padding, ceil_mode, count_include_pad):
+            return avg_backward(g, input, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
         def again(g, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
             return avg_pool(g, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
     else:
 
-        def backward(g, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
+        def backward(  # type: ignore[misc]
+            g, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
+        ):
             return avg_backward(
                 g, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override
             )
 
-        define(f"avg_pool{n}d", input=backward, node=f"AvgPool{n}DBackward0")
-
         def again(g, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override):
             return avg_pool(g, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
+    define(f"avg_pool{n}d", input=backward, node=f"AvgPool{n}DBackward0")
     define(f"_avg_pool{n}d_backward", grad_output=again, input=_nothing, node=f"AvgPool{n}DBackwardBackward0")
 
 
