@@ -200,12 +200,20 @@ struct Executor {
   int64_t stride(int k, int d) const { return g.dims > d ? g.walk[k].stride[d] : 0; }
 
   // Operands that are one element in all, once converted, are constants.
-  void convert_constants() {
-    for (int k = 1; k < g.operands; ++k) {
+  void convert_constants(int inputs, DType common, bool wide_numbers) {
+    for (int k = 1; k <= inputs; ++k) {
       bool one = true;
       for (int d = 0; d < g.dims; ++d) one &= g.walk[k].stride[d] == 0;
-      if (!one || stored[k] == computed[k]) continue;
-      convert_elements(constant[k], computed[k], g.walk[k].data, stored[k], 1);
+      if (!one) continue;
+      // Half types: a number is rounded to the type of the operation first, unless its functor takes it as it
+      // is.
+      bool round =
+          !wide_numbers && stored[k] != common && computed[k] != common && computed[k] != DType::boolean;
+      if (!round && stored[k] == computed[k]) continue;
+      char rounded[16];
+      if (round) convert_elements(rounded, common, g.walk[k].data, stored[k], 1);
+      convert_elements(constant[k], computed[k], round ? rounded : g.walk[k].data, round ? common : stored[k],
+                       1);
       stored[k] = computed[k];
       g.walk[k].data = constant[k];
     }
@@ -573,7 +581,7 @@ Tensor run_elementwise(const Functor& f, std::span<const Operand> inputs, std::s
   }
   for (int i = 0; i < f.params; ++i) set_number(1 + f.inputs + i, params[static_cast<size_t>(i)]);
   g.simplify();
-  e.convert_constants();
+  e.convert_constants(f.inputs, common, f.wide_numbers);
   e.choose_buffers(f);
   e.run(f.inputs);
   return result;

@@ -427,8 +427,8 @@ CT_FORMULA double exp2_wide(double x) {
 CT_FORMULA float pow(float x, float y) {
   float a = abs(x);
   double l = detail::log2_wide(a);
-  l = a == 0.0f ? -1e30 : l;
-  l = a == kInf ? 1e30 : l;
+  l = a == 0.0f ? -1e300 : l;
+  l = a == kInf ? 1e300 : l;
   double e = l * static_cast<double>(y);
   e = e > 300.0 ? 300.0 : e;
   e = e < -300.0 ? -300.0 : e;

@@ -24,7 +24,7 @@ struct Relu : Activation {
   using Types = RealTypes;
   template <class T>
   CT_FORMULA T operator()(T x) const {
-    return is_nan(x) || x > T(0) ? x : T(0);
+    return x < T(0) ? T(0) : x;
   }
 };
 struct ThresholdBackward : Backward {  // of relu and threshold

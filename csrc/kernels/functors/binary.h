@@ -150,6 +150,7 @@ struct Remainder : Binary {
   CT_FORMULA static float exact(float a, float b) { return adjust(__builtin_fmodf(a, b), b); }
 };
 struct DivTrunc : Binary {
+  static constexpr bool wide_numbers = true;
   static constexpr auto name = "div";
   using Types = RealTypes;
   template <class T>
@@ -163,6 +164,7 @@ struct DivTrunc : Binary {
   }
 };
 struct DivFloor : Binary {
+  static constexpr bool wide_numbers = true;
   static constexpr auto name = "div";
   using Types = RealTypes;
   template <class T>
@@ -328,20 +330,12 @@ struct Logaddexp2 : FloatBinary {
   static constexpr auto name = "logaddexp2";
   static constexpr auto doc = "log2(2^input + 2^other), without overflow.";
   static constexpr Promote promote = Promote::same;
-  using ComplexTypes = Complexes;
   template <class T>
   CT_FORMULA T operator()(T a, T b) const {
-    if constexpr (is_complex_v<T>) {
-      T high = a.real() > b.real() ? a : b, low = a.real() > b.real() ? b : a;
-      return high == low && std::isinf(high.real())
-                 ? high
-                 : high + cx::log1p(cx::exp2(low - high)) * T(1 / math::kLn2);
-    } else {
-      T high = a > b ? a : b, far = math::abs(a - b);
-      T y = high + math::log1p(math::exp2(-far)) * static_cast<T>(1 / math::kLn2);
-      y = a == b && math::abs(a) == std::numeric_limits<T>::infinity() ? a : y;
-      return a != a ? a : y;
-    }
+    T high = a > b ? a : b, far = math::abs(a - b);
+    T y = high + math::log1p(math::exp2(-far)) * static_cast<T>(1 / math::kLn2);
+    y = a == b && math::abs(a) == std::numeric_limits<T>::infinity() ? a : y;
+    return a != a ? a : y;
   }
 };
 struct Xlogy : FloatBinary {

@@ -180,7 +180,9 @@ def _div_other(g, input, other, other_dtype, rounding_mode=None):
 define(
     "div",
     input=lambda g, other, input_dtype, rounding_mode: _div_input(g, other, input_dtype, rounding_mode),
-    other=lambda g, input, other, other_dtype, rounding_mode: _div_other(g, input, other, other_dtype, rounding_mode),
+    other=lambda g, input, other, other_dtype, rounding_mode: _div_other(
+        g, input, other, other_dtype, rounding_mode
+    ),
 )
 define(
     "true_divide",
@@ -189,8 +191,14 @@ define(
     node="DivBackward0",
 )
 not_differentiable("floor_divide")
-define("fmod", input=lambda g: g, other=lambda g, input, other: -g * _C.div(input, other, rounding_mode="trunc"))
-define("remainder", input=lambda g: g, other=lambda g, input, other: -g * _C.div(input, other, rounding_mode="floor"))
+define(
+    "fmod", input=lambda g: g, other=lambda g, input, other: -g * _C.div(input, other, rounding_mode="trunc")
+)
+define(
+    "remainder",
+    input=lambda g: g,
+    other=lambda g, input, other: -g * _C.div(input, other, rounding_mode="floor"),
+)
 
 
 def _pow_input(g, input, exponent, input_dtype):
@@ -205,7 +213,11 @@ def _pow_input(g, input, exponent, input_dtype):
 def _pow_exponent(g, input, exponent, out, exponent_dtype):
     if not isinstance(input, ctorch.Tensor):
         if input == 0:
-            slope = _C.where(exponent == 0, _C.zeros_like(out), out * -math.inf) if not out.is_complex() else _C.zeros_like(out)
+            slope = (
+                _C.where(exponent == 0, _C.zeros_like(out), out * -math.inf)
+                if not out.is_complex()
+                else _C.zeros_like(out)
+            )
             slope = _C.where(exponent > 0, _C.zeros_like(out), slope) if not exponent.is_complex() else slope
             return _real_if(g * slope.conj(), exponent_dtype)
         log = _C.log(_C.scalar_tensor(input, dtype=out.dtype))
@@ -239,12 +251,16 @@ define(
 )
 define(
     "fmax",
-    input=lambda g, input, other: g.masked_fill((input >= other).logical_or(other.isnan()).logical_not(), 0.0),
+    input=lambda g, input, other: g.masked_fill(
+        (input >= other).logical_or(other.isnan()).logical_not(), 0.0
+    ),
     other=lambda g, input, other: g.masked_fill((input >= other).logical_or(other.isnan()), 0.0),
 )
 define(
     "fmin",
-    input=lambda g, input, other: g.masked_fill((input <= other).logical_or(other.isnan()).logical_not(), 0.0),
+    input=lambda g, input, other: g.masked_fill(
+        (input <= other).logical_or(other.isnan()).logical_not(), 0.0
+    ),
     other=lambda g, input, other: g.masked_fill((input <= other).logical_or(other.isnan()), 0.0),
 )
 
@@ -283,7 +299,15 @@ define(
 
 
 def _xlogy_input(g, input, other):
-    log = other.log() if isinstance(other, ctorch.Tensor) else math.log(other) if other > 0 else -math.inf if other == 0 else math.nan
+    log = (
+        other.log()
+        if isinstance(other, ctorch.Tensor)
+        else math.log(other)
+        if other > 0
+        else -math.inf
+        if other == 0
+        else math.nan
+    )
     return (g * log).masked_fill((input == 0) & (other <= 0), 0.0)
 
 
@@ -332,7 +356,7 @@ def _clamp_input(g, input, min, max):
     if max is not None:
         below = input <= max
         inside = below if inside is None else inside & below
-    return _C.where(inside, g, 0)
+    return _C.where(inside, g, 0)  # type: ignore[arg-type]
 
 
 def _clamp_min(g, input, min, max):
@@ -438,7 +462,9 @@ define("log_sigmoid", input=lambda g, input: _C.log_sigmoid_backward(g, input), 
 define(
     "log_sigmoid_backward",
     grad_output=lambda g, saved: _C.log_sigmoid_backward(g, saved),
-    saved=lambda g, grad_output, saved: -g * grad_output * _C.sigmoid_backward(_C.ones_like(saved), saved.sigmoid()),
+    saved=lambda g, grad_output, saved: (
+        -g * grad_output * _C.sigmoid_backward(_C.ones_like(saved), saved.sigmoid())
+    ),
 )
 define("softplus", input=lambda g, input, beta, threshold: _C.softplus_backward(g, input, beta, threshold))
 
@@ -455,7 +481,9 @@ define(
 )
 define(
     "elu",
-    input=lambda g, input, alpha, scale, input_scale: _C.elu_backward(g, alpha, scale, input_scale, False, input),
+    input=lambda g, input, alpha, scale, input_scale: _C.elu_backward(
+        g, alpha, scale, input_scale, False, input
+    ),
 )
 
 
