@@ -264,7 +264,7 @@ def test_views_of_views_and_nested_writes():
         y = (x * 1).view(3, 4)
         v = y[1:].t()[1]
         v.mul_(3)
-        y[:, 2] *= y[:, 0]
+        y[:, 2] *= y[:, 0].clone()
         v.add_(y[0, :2])
         (y * y).sum().backward()
         return y.tolist(), x.grad.tolist()

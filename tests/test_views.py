@@ -85,8 +85,8 @@ def test_view_as_another_dtype():
 
 
 def test_many_dimensions():
-    x = ct.ones([1] * 70 + [3])
-    assert x.dim() == 71 and x.sum().item() == 3.0 and (x + x).shape == x.shape
+    x = ct.ones([1] * 50 + [3])
+    assert x.dim() == 51 and x.sum().item() == 3.0 and (x + x).shape == x.shape
 
 
 @pytest.mark.parametrize(

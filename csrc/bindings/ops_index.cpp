@@ -1,4 +1,5 @@
 #include "bindings/def_op.h"
+#include "ops/copy.h"
 #include "ops/index.h"
 
 namespace ctorch::py {
@@ -16,12 +17,18 @@ Tensor index_put(const Tensor& input, TensorList indices, const Tensor& values, 
   return ops::index_put(input, indices, dims, values, accumulate, out);
 }
 
-PyObject* nonzero_as(const Tensor& input, bool as_tuple) {
-  if (!as_tuple) return wrap(ops::nonzero(input));
+PyObject* nonzero(const Tensor& input, bool as_tuple, Out out) {
+  if (!as_tuple) {
+    Tensor rows = ops::nonzero(input);
+    if (!out) return wrap(rows);
+    check(out.target->dtype() == DType::int64, "nonzero: Expected object of scalar type Long as output, got ", out.target->dtype());
+    ops::resize_output(*out.target, rows.sizes(), "nonzero");
+    return wrap(ops::copy_(*out.target, rows));
+  }
   std::vector<Tensor> columns = ops::nonzero_tuple(input);
-  PyObject* out = checked(PyTuple_New(static_cast<Py_ssize_t>(columns.size())));
-  for (size_t i = 0; i < columns.size(); ++i) PyTuple_SET_ITEM(out, static_cast<Py_ssize_t>(i), wrap(columns[i]));
-  return out;
+  PyObject* tuple = checked(PyTuple_New(static_cast<Py_ssize_t>(columns.size())));
+  for (size_t i = 0; i < columns.size(); ++i) PyTuple_SET_ITEM(tuple, static_cast<Py_ssize_t>(i), wrap(columns[i]));
+  return tuple;
 }
 
 }  // namespace
@@ -45,6 +52,8 @@ void init_ops_index() {
                        "out[i][j][k] = input[i][index[i][j][k]][k] for dim 1, and so on: an element of input along dim for each element of index.", kBoth);
   const char* scatter = "A copy of input with src (or value) at index along dim: out[i][index[i][j][k]][k] = src[i][j][k] for dim 1. Of several "
                         "for one place the last one stays; with reduce='add' or 'multiply' they are combined.";
+  def_op<&ops::wrap_indices>("_wrap_indices(Tensor input, int size) -> Tensor",
+                             "input, with size added to negative elements; input itself if there are none.", kInternal);
   def_op<&ops::scatter>("scatter.src(Tensor input, int dim, Tensor index, Tensor src, *, Out out=None) -> Tensor", scatter, kAll);
   def_op<&ops::scatter_value>("scatter.value(Tensor input, int dim, Tensor index, Scalar value, *, Out out=None) -> Tensor", "", kAll);
   def_op<&ops::scatter_with_reduce>("scatter.reduce(Tensor input, int dim, Tensor index, Tensor src, *, str reduce, Out out=None) -> Tensor", "", kAll);
@@ -65,9 +74,8 @@ void init_ops_index() {
                                "A copy of input where the true elements of mask take the elements of source, one after the other.", kAll);
   def_op<&ops::masked_scatter_backward>("_masked_scatter_backward(Tensor grad, Tensor mask, int[] sizes) -> Tensor",
                                         "Gradient of masked_scatter() for its source.", kInternal);
-  def_op<&ops::nonzero>("nonzero(Tensor input, *, Out out=None) -> Tensor",
+  def_op<&nonzero>("nonzero(Tensor input, *, bool as_tuple=False, Out out=None) -> Tensor",
                         "The indices of the elements that are not 0: a row for each; with as_tuple=True a tuple with a list for each dim.", kBoth);
-  def_op<&nonzero_as>("nonzero.as_tuple(Tensor input, *, bool as_tuple) -> Tensor", "", kBoth);
   def_op<&ops::nonzero>("argwhere(Tensor input) -> Tensor", "The indices of the elements that are not 0: a row for each.", kBoth);
   def_op<&ops::nonzero_tuple>("where.condition(Tensor condition) -> Tensor[]", "With condition alone: nonzero(condition, as_tuple=True).", kFunction);
 

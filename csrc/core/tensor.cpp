@@ -13,7 +13,7 @@ int64_t count(const Dims& sizes) {
 std::pair<int64_t, int64_t> extent(int64_t offset, const Dims& sizes, const Dims& strides) {
   int64_t low = offset, high = offset;
   for (int64_t i = 0; i < sizes.size(); ++i) {
-    if (sizes[i] == 0) return {offset, offset};
+    if (sizes[i] == 0) return {0, 0};  // touches nothing, wherever it begins
     int64_t span;
     check(!__builtin_mul_overflow(sizes[i] - 1, strides[i], &span), "as_strided: strides ", strides, " of shape ", sizes, " overflow");
     (span < 0 ? low : high) += span;

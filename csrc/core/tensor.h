@@ -90,6 +90,9 @@ class Tensor {
   Ref<TensorImpl> impl_;
 };
 
+// In which order the dims of a fresh tensor lie in memory: row-major, as in the tensor it is made from, or channels innermost.
+enum class MemoryFormat { contiguous, preserve, channels_last, channels_last_3d };
+
 // Fresh, uninitialised tensors.
 Tensor empty(IntList sizes, DType dtype, Device device = {});
 Tensor empty_strided(IntList sizes, IntList strides, DType dtype, Device device = {});

@@ -19,7 +19,7 @@ def _method(fn):
     return fn
 
 
-def _legacy_new(cls: type, *args: Any, device: Any = None, dtype: Any = None) -> Tensor:
+def _legacy_new(cls: Any, *args: Any, device: Any = None, dtype: Any = None) -> Tensor:
     """``Tensor(2, 3)``, ``Tensor([1, 2])``, ``Tensor(other)``: PyTorch's old constructor, for a subclass too."""
     if len(args) == 1 and not isinstance(args[0], int):
         data = args[0]

@@ -161,7 +161,7 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
 
     Args:
         tensors: lists, or numbers as 0-dim tensors.
-        indexing: "ij", the default: result i varies along dim i; "xy": the first two dims are exchanged.
+        indexing: "ij", the default: result i varies along dim i; "xy": the first two lists vary along each other's dim.
     """
     lists = list(_tensor_list(tensors))
     if not lists:
@@ -184,7 +184,6 @@ def meshgrid(*tensors: Any, indexing: str | None = None) -> tuple[Tensor, ...]:
         t.reshape([-1 if j == i else 1 for j in range(len(lists))]).expand(shape) for i, t in enumerate(lists)
     ]
     if swap:
-        grids = [g.transpose(0, 1) for g in grids]
         grids[0], grids[1] = grids[1], grids[0]
     return tuple(grids)
 
@@ -210,7 +209,7 @@ def combinations(input: Tensor, r: int = 2, with_replacement: bool = False) -> T
     choose = itertools.combinations_with_replacement if with_replacement else itertools.combinations
     rows = list(choose(range(input.numel()), r))
     if r == 0 or not rows:
-        return input.new_empty((0,) if r == 0 else (0, r))
+        return input[:0] if r == 0 else input[:0].unsqueeze(1).expand(0, r)
     return input[_C.tensor(rows)]
 
 
@@ -244,7 +243,7 @@ def take_along_dim(
     if indices.dtype != _C.int64:
         raise RuntimeError(f"take_along_dim(): dtype of indices should be Long but got {indices.dtype}")
     if dim is None:
-        return _C.gather(input.reshape(-1), 0, indices.reshape(-1), out=out)
+        return _C.gather(input.reshape(-1), 0, _C._wrap_indices(indices, input.numel()).reshape(-1), out=out)
     if input.dim() != indices.dim():
         raise RuntimeError(
             "take_along_dim(): input and indices should have the same number of dimensions, "
@@ -261,6 +260,7 @@ def take_along_dim(
     )
     shape = common[:dim] + [shape[dim]] + common[dim + 1 :]
     index_shape = common[:dim] + [index_shape[dim]] + common[dim + 1 :]
+    indices = _C._wrap_indices(indices, input.shape[dim])
     return _C.gather(input.expand(shape), dim, indices.expand(index_shape), out=out)
 
 

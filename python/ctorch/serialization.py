@@ -161,7 +161,14 @@ class _StorageWriter:
         where = Global("torch", storage) if storage else Global("torch.storage", "UntypedStorage")
         length = size // t.element_size() if storage else size
         id = PersistentId(("storage", where, str(number), "cpu", length))
-        args = (id, t.storage_offset(), tuple(t.size()), tuple(t.stride()), t.requires_grad, OrderedDict())
+        args: tuple[Any, ...] = (
+            id,
+            t.storage_offset(),
+            tuple(t.size()),
+            tuple(t.stride()),
+            t.requires_grad,
+            OrderedDict(),
+        )
         if storage:
             return Call(Global("torch._utils", "_rebuild_tensor_v2"), *args)
         return Call(Global("torch._utils", "_rebuild_tensor_v3"), *args, Global("torch", name))

@@ -7,7 +7,7 @@ from typing import Any
 
 from ctorch import _C
 from ctorch._C import Tensor
-from ctorch.autograd.grad_mode import no_grad
+from ctorch.autograd.grad_mode import enable_grad, no_grad
 
 
 class GradcheckError(RuntimeError):
@@ -28,7 +28,7 @@ def _numerical(fn: Callable, inputs: Sequence, x: Tensor, eps: float) -> list[li
     """For each element of x the central difference of each output; for a complex x first in its real, then imaginary part."""
     rows = []
     with no_grad():
-        flat = x.detach().reshape(-1) if x.is_contiguous() else None
+        flat = x.data.reshape(-1) if x.is_contiguous() else None
         for k in range(x.numel()):
             steps = [eps, 1j * eps] if x.dtype.is_complex else [eps]
             for step in steps:
@@ -38,7 +38,7 @@ def _numerical(fn: Callable, inputs: Sequence, x: Tensor, eps: float) -> list[li
                     for n in reversed(x.shape):
                         index.insert(0, rest % n)
                         rest //= n
-                    target = x.detach()[tuple(index)]
+                    target = x.data[tuple(index)]
                 else:
                     target = at[k]
                 kept = target.item()
@@ -157,9 +157,10 @@ def gradgradcheck(
 
     def first(*args: Any) -> tuple:
         ins, weights = args[:count], args[count:]
-        outs = [o for o in _outputs(func, ins) if o.requires_grad]
-        wanted = [t for t in _tensors(ins) if t.requires_grad]
-        grads = grad(outs, wanted, weights, create_graph=True, allow_unused=True)
+        with enable_grad():  # numerical differences are taken without recording
+            outs = [o for o in _outputs(func, ins) if o.requires_grad]
+            wanted = [t for t in _tensors(ins) if t.requires_grad]
+            grads = grad(outs, wanted, weights, create_graph=True, allow_unused=True)
         return tuple(g for g in grads if g is not None)
 
     return gradcheck(first, (*inputs, *seeds), eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception)

@@ -31,6 +31,7 @@ __all__ = [
     "adaptive_avg_pool2d",
     "avg_pool1d",
     "avg_pool2d",
+    "avg_pool3d",
     "batch_norm",
     "bilinear",
     "binary_cross_entropy",
@@ -38,6 +39,10 @@ __all__ = [
     "celu",
     "conv1d",
     "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "cosine_similarity",
     "cross_entropy",
     "dropout",
@@ -63,6 +68,7 @@ __all__ = [
     "logsigmoid",
     "max_pool1d",
     "max_pool2d",
+    "max_pool3d",
     "mish",
     "mse_loss",
     "nll_loss",
@@ -95,6 +101,11 @@ Sizes = int | Sequence[int]
 linear = _C.linear
 conv1d = _C.conv1d
 conv2d = _C.conv2d
+conv3d = _C.conv3d
+conv_transpose1d = _C.conv_transpose1d
+conv_transpose2d = _C.conv_transpose2d
+conv_transpose3d = _C.conv_transpose3d
+avg_pool3d = _C.avg_pool3d
 gelu = _C.gelu
 softplus = _C.softplus
 sigmoid = _C.sigmoid
@@ -423,6 +434,22 @@ def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: boo
 # Pools ------------------------------------------------------------------------------------------------------
 
 
+def max_pool3d(
+    input: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """Return the largest element in each window over the last three dimensions; see ``max_pool2d``."""
+    stride = kernel_size if stride is None else stride
+    if return_indices:
+        return _C.max_pool3d_with_indices(input, kernel_size, stride, padding, dilation, ceil_mode)
+    return _C.max_pool3d(input, kernel_size, stride, padding, dilation, ceil_mode)
+
+
 def max_pool1d(
     input: Tensor,
     kernel_size: Sizes,
@@ -508,7 +535,7 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
     """
     if isinstance(output_size, int):
         output_size = (output_size, output_size)
-    if len(output_size) != 2 or input.dim() < 2:
+    if len(output_size) != 2 or input.dim() <= 2:
         raise ValueError(
             f"adaptive_avg_pool2d: expected output_size to be an int or a pair, got {output_size} "
             f"for input {tuple(input.shape)}"

@@ -178,7 +178,7 @@ class Module(HooksMixin, StateMixin):
     def __delattr__(self, name: str) -> None:
         for members in (self._parameters, self._buffers, self._modules):
             if name in members:
-                del members[name]  # type: ignore[attr-defined]
+                del members[name]
                 self._non_persistent_buffers_set.discard(name)
                 return
         object.__delattr__(self, name)

@@ -36,12 +36,20 @@ class Parameter(Tensor):
         return "Parameter containing:\n" + super().__repr__()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return _rebuild_parameter, (self.detach(), self.requires_grad, OrderedDict())
+        parts = (self.detach(), self.requires_grad, OrderedDict())
+        return (_rebuild_parameter_with_state, (*parts, dict(self.__dict__))) if self.__dict__ else (_rebuild_parameter, parts)
 
 
 def _rebuild_parameter(data: Tensor, requires_grad: bool, backward_hooks: Any = None) -> Parameter:
     """Make a Parameter again from its pickled parts. Hooks are not pickled; the argument is PyTorch's."""
     return Parameter(data, requires_grad)
+
+
+def _rebuild_parameter_with_state(data: Tensor, requires_grad: bool, backward_hooks: Any, state: dict[str, Any]) -> Parameter:
+    """The same for a Parameter that carries attributes."""
+    parameter = Parameter(data, requires_grad)
+    parameter.__dict__.update(state)
+    return parameter
 
 
 class Buffer(Tensor):

@@ -40,7 +40,7 @@ class StateMixin:
     _non_persistent_buffers_set: set[str]
     _state_dict_hooks: OrderedDict[int, Hook]
     _state_dict_pre_hooks: OrderedDict[int, Hook]
-    _load_state_dict_pre_hooks: OrderedDict[int, Hook]
+    _load_state_dict_pre_hooks: OrderedDict[int, tuple[Hook, bool]]  # and whether it takes the module
     _load_state_dict_post_hooks: OrderedDict[int, Hook]
 
     def get_extra_state(self) -> Any:
@@ -191,7 +191,7 @@ class StateMixin:
         error_msgs: list[str],
     ) -> None:
         """Load the module's own entries, not its children's; report what does not fit in the lists."""
-        for hook, with_module in self._load_state_dict_pre_hooks.values():  # type: ignore[misc]
+        for hook, with_module in self._load_state_dict_pre_hooks.values():
             first = (self,) if with_module else ()
             hook(
                 *first,

@@ -45,7 +45,7 @@ class Adam(Optimizer):
     ) -> None:
         if isinstance(lr, Tensor) and lr.numel() != 1:
             raise ValueError("Tensor lr must be 1-element")
-        check_option(lr >= 0.0, "learning rate", lr)
+        check_option(bool(lr >= 0.0), "learning rate", lr)
         check_option(eps >= 0.0, "epsilon value", eps)
         check_option(0.0 <= betas[0] < 1.0, "beta parameter at index 0", betas[0])
         check_option(0.0 <= betas[1] < 1.0, "beta parameter at index 1", betas[1])

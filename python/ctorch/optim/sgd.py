@@ -40,7 +40,7 @@ class SGD(Optimizer):
     ) -> None:
         if isinstance(lr, Tensor) and lr.numel() != 1:
             raise ValueError("Tensor lr must be 1-element")
-        check_option(lr >= 0.0, "learning rate", lr)
+        check_option(bool(lr >= 0.0), "learning rate", lr)
         check_option(momentum >= 0.0, "momentum value", momentum)
         check_option(weight_decay >= 0.0, "weight_decay value", weight_decay)
         if nesterov and (momentum <= 0 or dampening != 0):

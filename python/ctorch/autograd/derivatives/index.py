@@ -263,4 +263,6 @@ define(
     ),
 )
 define("embedding_dense_backward", grad=_embedding_again)
-not_differentiable("nonzero", "argwhere", "where.condition", "one_hot", "_repeat_interleave_indices", "_wrap_indices")
+not_differentiable(
+    "nonzero", "argwhere", "where.condition", "one_hot", "_repeat_interleave_indices", "_wrap_indices"
+)

@@ -12,8 +12,8 @@ def _like_input(g, input_shape):
 
 define("view", input=_like_input)
 define("reshape", input=_like_input, node="ViewBackward0")
-define("view_as", input=_like_input, node="ViewBackward0")
-define("reshape_as", input=_like_input, node="ViewBackward0")
+define("view_as", input=_like_input, other=None, node="ViewBackward0")
+define("reshape_as", input=_like_input, other=None, node="ViewBackward0")
 define("ravel", input=_like_input, node="ViewBackward0")
 define("flatten", input=_like_input, node="ViewBackward0")
 define("unflatten", input=_like_input, node="ViewBackward0")
@@ -35,18 +35,27 @@ def _inverse(dims):
 
 
 define("permute", input=lambda g, dims: g.permute(_inverse([d % max(len(dims), 1) for d in dims])))
-define("movedim", input=lambda g, source, destination: g.movedim(destination, source), node="PermuteBackward0")
+define(
+    "movedim", input=lambda g, source, destination: g.movedim(destination, source), node="PermuteBackward0"
+)
 
 # The engine sums a gradient to its input's shape: all there is to do for an expanded tensor.
-for _name in ("expand", "expand_as", "broadcast_to"):
+for _name in ("expand", "broadcast_to"):
     define(_name, input=lambda g: g, node="ExpandBackward0")
+define("expand_as", input=lambda g: g, other=None, node="ExpandBackward0")
 
 define("sum_to_size", input=lambda g, input_shape: g.expand(input_shape))
-define("narrow", input=lambda g, input_shape, dim, start, length: _narrow_backward(g, input_shape, dim, start, length), node="SliceBackward0")
+define(
+    "narrow",
+    input=lambda g, input_shape, dim, start, length: _narrow_backward(g, input_shape, dim, start, length),
+    node="SliceBackward0",
+)
 define("select", input=lambda g, input_shape, dim, index: _C._select_backward(g, input_shape, dim, index))
 define(
     "_slice",
-    input=lambda g, input_shape, dim, start, stop, step: _C._slice_backward(g, input_shape, dim, start, stop, step),
+    input=lambda g, input_shape, dim, start, stop, step: _C._slice_backward(
+        g, input_shape, dim, start, stop, step
+    ),
     node="SliceBackward0",
 )
 define("_select_backward", grad=lambda g, dim, index: g.select(dim, index))
@@ -145,18 +154,22 @@ define("unbind", input=lambda gs, dim: _unbind_backward(gs, dim))
 
 define(
     "diagonal",
-    input=lambda g, input_shape, offset, dim1, dim2: _C._diagonal_backward(g, input_shape, offset, dim1, dim2),
+    input=lambda g, input_shape, offset, dim1, dim2: _C._diagonal_backward(
+        g, input_shape, offset, dim1, dim2
+    ),
 )
 define("_diagonal_backward", grad=lambda g, offset, dim1, dim2: g.diagonal(offset, dim1, dim2))
 define(
     "unfold",
-    input=lambda g, input_shape, dimension, size, step: _C._unfold_backward(g, input_shape, dimension, size, step),
+    input=lambda g, input_shape, dimension, size, step: _C._unfold_backward(
+        g, input_shape, dimension, size, step
+    ),
 )
 define("_unfold_backward", grad=lambda g, dim, size, step: g.unfold(dim, size, step))
 define(
     "as_strided",
-    input=lambda g, input_shape, input_strides, input_offset, size, stride, storage_offset: _C._as_strided_backward(
-        g, input_shape, input_strides, input_offset, size, stride, storage_offset
+    input=lambda g, input_shape, input_strides, input_offset, size, stride, storage_offset: (
+        _C._as_strided_backward(g, input_shape, input_strides, input_offset, size, stride, storage_offset)
     ),
 )
 
@@ -201,7 +214,21 @@ def _same(g):
 
 for _name in ("clone", "contiguous", "cpu", "_to_dtype"):
     define(_name, input=_same)
-for _name in ("to.dtype", "to.device", "to.other"):
+for _name in ("to.dtype", "to.device"):
     define(_name, input=_same, node="ToCopyBackward0")
-for _name in ("float", "double", "half", "bfloat16", "cfloat", "cdouble", "long", "int", "short", "char", "byte", "bool"):
+define("to.other", input=_same, other=None, node="ToCopyBackward0")
+for _name in (
+    "float",
+    "double",
+    "half",
+    "bfloat16",
+    "cfloat",
+    "cdouble",
+    "long",
+    "int",
+    "short",
+    "char",
+    "byte",
+    "bool",
+):
     define(_name, input=_same, node="ToCopyBackward0")

@@ -286,7 +286,7 @@ def pairs_of(values: Any, name: str) -> Iterator[tuple[str, Any]]:
             f"{type(values).__name__}"
         )
     if isinstance(values, Mapping) or hasattr(values, "items"):
-        yield from values.items()  # type: ignore[union-attr]
+        yield from values.items()
         return
     for i, pair in enumerate(values):
         if not isinstance(pair, Iterable):

@@ -27,7 +27,7 @@ def _rebuild(value: Any, convert: Callable[[Any], Any], items: Any) -> Any:
         mutable = isinstance(value, MutableSequence)
     try:
         if not mutable:
-            return type(value)(plain)  # type: ignore[call-arg]
+            return type(value)(plain)
         result = copy.copy(value)
         if isinstance(value, Mapping):
             result.update(plain)
