@@ -265,7 +265,7 @@ INDEXED = {
     "take": lambda x: x.take(ctorch.tensor([[0, -1], [5, 5]])),
     "take_along_dim": lambda x: x.take_along_dim(ctorch.tensor([[0], [1], [-1]]), 1),
     "masked_select": lambda x: x.masked_select(ctorch.tensor([True, False, True, False])),
-    "embedding": lambda x: ctorch.embedding(x, ctorch.tensor([[0, 2], [2, 1]]), 1),
+    "embedding": lambda x: ctorch.embedding(x, ctorch.tensor([[0, 2], [2, 0]]), 1),
     "flip": lambda x: x.flip(0, 1),
     "roll": lambda x: x.roll((1, -2), (0, 1)),
     "repeat": lambda x: x.repeat(2, 1, 3),

@@ -2,6 +2,7 @@
 #include "ops/index.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "kernels/table.h"
 #include "ops/elementwise.h"
@@ -202,10 +203,12 @@ IndexedCall call_along(const Tensor& table, int64_t dim, const Tensor& index, ch
 
 void check_source(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& source, const char* op) {
   check(self.dtype() == source.dtype(), op, "(): self (", self.dtype(), ") and source (", source.dtype(), ") must have the same dtype");
-  check_index(self.dim() == source.dim() || source.dim() == 0 || self.dim() == 0, op, "(): source of shape ", source.sizes(),
-              " and self of shape ", self.sizes(), " must have the same number of dimensions");
+  const bool add = std::strcmp(op, "index_copy") != 0;  // PyTorch's classes of errors differ
+  auto require = [&](bool cond, const auto&... parts) { add ? check(cond, parts...) : check_index(cond, parts...); };
+  require(self.dim() == source.dim() || source.dim() == 0 || self.dim() == 0, op, "(): source of shape ", source.sizes(),
+          " and self of shape ", self.sizes(), " must have the same number of dimensions");
   const int64_t given = source.dim() ? source.sizes()[dim] : 1;
-  check_index(given == index.numel(), op, "(): Number of indices (", index.numel(), ") should be equal to source.size(dim): (", given,
+  require(given == index.numel(), op, "(): Number of indices (", index.numel(), ") should be equal to source.size(dim): (", given,
               "), for dim: ", dim);
   for (int64_t d = 0; d < self.dim() && d < source.dim(); ++d) {
     check(d == dim || self.sizes()[d] == source.sizes()[d], op, "(): The size of tensor self (", self.sizes(),
@@ -234,6 +237,7 @@ Tensor index_select(const Tensor& self, int64_t dim, const Tensor& index, Out ou
   dim = wrap_dim(dim, self.dim(), "index_select");
   Tensor list = index_list(index, "index_select");
   check_index(self.dim() > 0 || list.numel() == 1, "index_select(): Index to scalar can have only 1 value, got ", list.numel(), " value(s)");
+  check_apart(out, {&self, &index}, "index_select");
   Dims sizes = self.sizes();
   if (self.dim()) sizes[dim] = list.numel();
   check(!out || out.target->dtype() == self.dtype(), "index_select(): self and result must have the same scalar type");

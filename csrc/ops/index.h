@@ -37,6 +37,8 @@ Tensor index_reduce(const Tensor& self, int64_t dim, const Tensor& index, const 
 // ---- along a dim ----
 
 Tensor gather(const Tensor& self, int64_t dim, const Tensor& index, bool sparse_grad, Out out);
+// index with `size` added to negative elements; index itself if there are none.
+Tensor wrap_indices(const Tensor& index, int64_t size);
 Tensor scatter(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& src, Out out);
 Tensor scatter_value(const Tensor& self, int64_t dim, const Tensor& index, const Scalar& value, Out out);
 Tensor scatter_with_reduce(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& src, const std::string& reduce, Out out);

@@ -43,6 +43,7 @@ Tensor coordinates(const Tensor& self) {
 Tensor masked_select(const Tensor& self, const Tensor& mask, Out out) {
   check_mask(mask, "masked_select");
   check(!out || out.target->dtype() == self.dtype(), "masked_select(): self and result must have the same scalar type");
+  check_apart(out, {&self, &mask}, "masked_select");
   Dims sizes = broadcast_shapes(self.sizes(), mask.sizes(), "masked_select");
   CountedMask m = counted(expanded(mask, sizes, "masked_select"));
   Tensor from = contiguous(expanded(self, sizes, "masked_select"));

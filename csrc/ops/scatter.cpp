@@ -83,6 +83,7 @@ Tensor scatter_into(const Tensor& self, int64_t dim, const Tensor& index, const 
       check_shape(index, src, dim, true, op, "src");
     }
   }
+  if (!out.inplace) check_apart(out, {&index, &src}, op);
   Tensor result = start_from(self, out, op);
   if (index.numel() == 0) return result;
   check_implemented(kernel, op, ": not implemented for dtype ", self.dtype());
@@ -133,10 +134,23 @@ Tensor gather(const Tensor& self, int64_t dim, const Tensor& index, bool, Out ou
   check_index_dtype(index, "gather");
   if (index.numel() > 0) check_shape(index, self, dim, false, "gather", "input");
   check(!out || out.target->dtype() == self.dtype(), "gather(): Expected self.dtype to be equal to out.dtype");
+  check_apart(out, {&self, &index}, "gather");
   Tensor list = to_int64(index);
   Tensor result = make_result(index.sizes(), self.dtype(), self.device(), out, "gather");
   run_along(cpu_kernels().index.gather[move_size(self.dtype())], self, list, result.data(), result.strides(), dim, "gather");
   return finish_result(result, out);
+}
+
+Tensor wrap_indices(const Tensor& index, int64_t size) {
+  check(index.dtype() == DType::int64, "wrap_indices: expected an int64 tensor, got ", index.dtype());
+  Tensor list = contiguous(index);
+  const int64_t n = list.numel(), *from = list.data<const int64_t>();
+  int64_t signs = 0;
+  for (int64_t i = 0; i < n; ++i) signs |= from[i];
+  if (signs >= 0) return index;
+  Tensor result = empty(index.sizes(), DType::int64, index.device());
+  for (int64_t i = 0; i < n; ++i) result.data<int64_t>()[i] = from[i] < 0 ? from[i] + size : from[i];
+  return result;
 }
 
 Tensor scatter(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& src, Out out) {
@@ -203,8 +217,8 @@ Tensor scatter_reduce(const Tensor& self, int64_t dim, const Tensor& index, cons
 Tensor take(const Tensor& self, const Tensor& index, Out out) {
   check(index.dtype() == DType::int64, "take(): Expected a long tensor for index, but got ", index.dtype());
   check_index(self.numel() > 0 || index.numel() == 0, "take(): tried to take from an empty tensor");
-  check(!out || out.target->dtype() == self.dtype(), "take(): self and out expected to have the same dtype, but got self.dtype = ",
-        self.dtype(), " and out.dtype = ", out.target->dtype());
+  check(!out || out.target->dtype() == self.dtype(), "take(): self and out expected to have the same dtype, got self ", self.dtype());
+  check_apart(out, {&self, &index}, "take");
   Tensor flat = contiguous(self);
   flat = flat.view_as({flat.numel()}, {1}, flat.offset());
   Tensor result = make_result(index.sizes(), self.dtype(), self.device(), out, "take");

@@ -84,8 +84,8 @@ Tensor roll(const Tensor& self, IntList shifts, IntList dims) {
   // A dim that is named twice is shifted by the sum.
   Dims once, sums;
   for (size_t i = 0; i < dims.size(); ++i) {
+    check_index(self.dim() > 0, "roll: Dimension specified as ", dims[i], " but tensor has no dimensions");
     const int64_t d = wrap_dim(dims[i], self.dim(), "roll");
-    if (self.dim() == 0) continue;
     auto at = std::find(once.begin(), once.end(), d);
     const int64_t size = std::max<int64_t>(self.sizes()[d], 1);
     if (at == once.end()) {

@@ -93,7 +93,7 @@ Tensor rows_of(const Tensor& self, int64_t dim) {
 }
 
 // Runs of equal rows; order[i] is the row at place i.
-Result row_runs(const Tensor& self, int64_t dim, const Tensor& rows, const std::vector<int64_t>& order, bool sorted, bool return_inverse,
+Result row_runs(int64_t dim, const Tensor& rows, const std::vector<int64_t>& order, bool sorted, bool return_inverse,
                 bool return_counts) {
   const int64_t n = rows.sizes()[0], width = n ? rows.numel() / n : 0;
   Tensor first = empty(Dims{n}, DType::boolean);
@@ -117,7 +117,13 @@ Result row_runs(const Tensor& self, int64_t dim, const Tensor& rows, const std::
   Tensor starts = nonzero_tuple(first)[0];
   Tensor chosen = empty(starts.sizes(), DType::int64);
   for (int64_t i = 0; i < starts.numel(); ++i) chosen.data<int64_t>()[i] = order[static_cast<size_t>(starts.data<int64_t>()[i])];
-  return {index_select(self, dim, chosen, {}), return_inverse ? run_numbers(first, sorted ? order.data() : nullptr, Dims{n}) : none(),
+  Tensor distinct = index_select(rows, 0, chosen, {});
+  Dims sizes = distinct.sizes(), strides = distinct.strides();
+  sizes.erase(0);
+  strides.erase(0);
+  sizes.insert(dim, distinct.sizes()[0]);
+  strides.insert(dim, distinct.strides()[0]);
+  return {distinct.view_as(std::move(sizes), std::move(strides), 0), return_inverse ? run_numbers(first, sorted ? order.data() : nullptr, Dims{n}) : none(),
           return_counts ? run_lengths(first) : none()};
 }
 
@@ -156,7 +162,7 @@ Result unique_dim(const Tensor& self, int64_t dim, bool return_inverse, bool ret
   std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
     return std::memcmp(k + a * width, k + b * width, static_cast<size_t>(width)) < 0;
   });
-  return row_runs(self, dim, rows, order, true, return_inverse, return_counts);
+  return row_runs(dim, rows, order, true, return_inverse, return_counts);
 }
 
 Result unique_consecutive(const Tensor& self, bool return_inverse, bool return_counts, std::optional<int64_t> dim) {
@@ -169,7 +175,7 @@ Result unique_consecutive(const Tensor& self, bool return_inverse, bool return_c
   Tensor rows = rows_of(self, d);
   std::vector<int64_t> order(static_cast<size_t>(rows.sizes()[0]));
   std::iota(order.begin(), order.end(), 0);
-  return row_runs(self, d, rows, order, false, return_inverse, return_counts);
+  return row_runs(d, rows, order, false, return_inverse, return_counts);
 }
 
 }  // namespace ctorch::ops

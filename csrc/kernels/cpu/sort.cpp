@@ -28,7 +28,7 @@ struct WideRecord {
   static CT_INLINE WideRecord make(uint64_t key, int64_t position) { return {key, static_cast<uint64_t>(position)}; }
   CT_INLINE uint64_t key() const { return bits; }
   CT_INLINE int64_t position() const { return static_cast<int64_t>(at); }
-  CT_INLINE bool before(const WideRecord& other) const { return bits < other.bits; }
+  CT_INLINE bool before(const WideRecord& other) const { return bits < other.bits || (bits == other.bits && at < other.at); }
 };
 
 // ---- short lines: insertion sort of runs, then merges ----
@@ -276,6 +276,7 @@ void topk_line(const T* in, int64_t n, int64_t k, bool largest, int64_t capacity
   const K flip = largest ? static_cast<K>(~K{0}) : K{0};  // best is smallest
   int64_t held = 0, i = 0;
   for (; i < capacity && i < n; ++i) data[held++] = R::make(static_cast<K>(Key<T>::of(in[i]) ^ flip), i);
+  if (i == n) return from_records(sort_records(data, spare, n, kBits, 1), in, 0, k, values, indices);
   auto keep_best = [&]() -> K {
     if (held > k) select(data, spare, held, k, kBits);
     held = k;
@@ -284,27 +285,26 @@ void topk_line(const T* in, int64_t n, int64_t k, bool largest, int64_t capacity
     return worst;
   };
   K threshold = keep_best();
-  if (i < n) {
-    while (i < n) {
-      const int64_t end = i + kTopkBlock < n ? i + kTopkBlock : n;
-      K keys[kTopkBlock];
-      int passing = 0;
-      for (int64_t j = i; j < end; ++j) {
-        keys[j - i] = static_cast<K>(Key<T>::of(in[j]) ^ flip);
-        passing += keys[j - i] < threshold;
-      }
-      if (passing) {
-        for (int64_t j = i; j < end; ++j) {
-          data[held] = R::make(keys[j - i], j);  // overwritten by the next one unless it passes
-          held += keys[j - i] < threshold;
-        }
-        if (held + kTopkBlock > capacity) threshold = keep_best();
-      }
-      i = end;
+  while (i < n) {
+    const int64_t end = i + kTopkBlock < n ? i + kTopkBlock : n;
+    K keys[kTopkBlock];
+    int passing = 0;
+    for (int64_t j = i; j < end; ++j) {
+      keys[j - i] = static_cast<K>(Key<T>::of(in[j]) ^ flip);
+      passing += keys[j - i] < threshold;
     }
-    keep_best();
+    if (passing) {
+      for (int64_t j = i; j < end; ++j) {
+        data[held] = R::make(keys[j - i], j);  // overwritten by the next one unless it passes
+        held += keys[j - i] < threshold;
+      }
+      if (held + kTopkBlock > capacity) threshold = keep_best();
+    }
+    i = end;
   }
-  from_records(sort_records(data, spare, k, kBits, 1), in, 0, k, values, indices);
+  keep_best();
+  merge_sort(data, spare, k);  // select() has mixed the positions of equal keys, so the radix sort would not do
+  from_records(data, in, 0, k, values, indices);
 }
 
 template <class T, class R>
