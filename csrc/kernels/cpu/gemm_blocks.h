@@ -46,7 +46,8 @@ CT_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 template <class S>
 struct GemmBlocks {
   static constexpr int64_t lanes = kVectorBytes / static_cast<int64_t>(sizeof(S));
-  static constexpr int rows = kTileRows;
+  // Integer products are rare: fewer tiles keep the library small.
+  static constexpr int rows = S(0.5) == S(0) ? 4 : kTileRows;
   static constexpr int vectors = kTileVectors;
   static constexpr int64_t cols = lanes * vectors;
   // Depth of a block of k: a panel of B (depth * cols) and one of A (depth * rows) pass through the 32 to 48

@@ -131,7 +131,7 @@ using TileKernel = void (*)(const TileArgs<S>&);
 // The kernels of a variant for every tile size: kernels.get(rows, vectors).
 template <class S>
 struct TileKernels {
-  TileKernel<S> table[kTileVectors][kTileRows];
+  TileKernel<S> table[kTileVectors][GemmBlocks<S>::rows];
   CT_INLINE TileKernel<S> get(int64_t rows, int64_t vectors) const { return table[vectors - 1][rows - 1]; }
 };
 
@@ -142,7 +142,7 @@ constexpr void fill_tile_row(TileKernels<S>& k, std::integer_sequence<int, I...>
 template <class S, template <class, int> class A, template <class, int> class B, int... J>
 constexpr TileKernels<S> make_tile_kernels(std::integer_sequence<int, J...>) {
   TileKernels<S> k{};
-  (fill_tile_row<S, A, B, J + 1>(k, std::make_integer_sequence<int, kTileRows>()), ...);
+  (fill_tile_row<S, A, B, J + 1>(k, std::make_integer_sequence<int, GemmBlocks<S>::rows>()), ...);
   return k;
 }
 template <class S, int NV, int... I>
@@ -152,7 +152,7 @@ constexpr void fill_gathered_row(TileKernels<S>& k, std::integer_sequence<int, I
 template <class S, int... J>
 constexpr TileKernels<S> make_gathered_kernels(std::integer_sequence<int, J...>) {
   TileKernels<S> k{};
-  (fill_gathered_row<S, J + 1>(k, std::make_integer_sequence<int, kTileRows>()), ...);
+  (fill_gathered_row<S, J + 1>(k, std::make_integer_sequence<int, GemmBlocks<S>::rows>()), ...);
   return k;
 }
 

@@ -1,0 +1,201 @@
+// Matrix products against sums in double, at every level of the machine: shapes around the block sizes, any
+// strides, factors.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "core/parallel.h"
+#include "kernels/table.h"
+
+namespace ctorch {
+namespace {
+
+struct Layout {
+  int64_t row, col, offset, size;
+};
+
+// A matrix of rows x cols in one of the orders that views have.
+Layout make_layout(int64_t rows, int64_t cols, int kind) {
+  switch (kind) {
+    case 0: return {cols, 1, 0, rows * cols};                        // row-major
+    case 1: return {1, rows, 0, rows * cols};                        // transposed
+    case 2: return {2 * cols + 3, 2, 1, rows * (2 * cols + 3) + 2};  // every other column
+    case 3: return {-cols, -1, rows * cols - 1, rows * cols};        // both reversed
+    default: return {0, 1, 0, cols};                                 // one row, repeated
+  }
+}
+
+class Numbers {
+ public:
+  template <class T>
+  std::vector<T> draw(int64_t n) {
+    std::vector<T> values(static_cast<size_t>(n));
+    for (T& v : values) {
+      if constexpr (std::is_integral_v<T>) {
+        v = static_cast<T>(engine_() % 15) - T(7);
+      } else {
+        v = T(static_cast<float>(std::uniform_real_distribution<double>(-1, 1)(engine_)));
+      }
+    }
+    return values;
+  }
+
+ private:
+  std::mt19937 engine_{7};
+};
+
+// The largest |c - exact| / (eps * sum of |a b|) of a product, which theory bounds by k.
+template <class T>
+double residual(IsaLevel level, int64_t m, int64_t n, int64_t k, int a_kind, int b_kind, double alpha,
+                double beta) {
+  Numbers numbers;
+  const Layout la = make_layout(m, k, a_kind), lb = make_layout(k, n, b_kind);
+  std::vector<T> a = numbers.draw<T>(la.size + 1), b = numbers.draw<T>(lb.size + 1), d = numbers.draw<T>(n),
+                 c(static_cast<size_t>(m * n));
+  GemmArgs g{};
+  g.dtype = dtype_of<T>;
+  g.m = m, g.n = n, g.k = k;
+  g.a = {.data = a.data() + la.offset, .row = la.row, .col = la.col};
+  g.b = {.data = b.data() + lb.offset, .row = lb.row, .col = lb.col};
+  g.c = {.data = c.data(), .row = n, .col = 1};
+  g.alpha = {.real = alpha, .imag = 0, .integer = static_cast<int64_t>(alpha)};
+  g.beta = {.real = beta, .imag = 0, .integer = static_cast<int64_t>(beta)};
+  if (beta != 0) g.d = {.data = d.data(), .row = 0, .col = 1};
+  cpu_kernels(level).gemm.gemm(g);
+  const double eps = std::is_integral_v<T> ? 1e-30
+                     : is_half_v<T>        ? (dtype_of<T> == DType::float16 ? 0x1p-11 : 0x1p-8)
+                                           : std::numeric_limits<acc_t<T>>::epsilon();
+  double worst = 0;
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t j = 0; j < n; ++j) {
+      double exact = beta != 0 ? beta * static_cast<double>(d[static_cast<size_t>(j)]) : 0,
+             scale = std::abs(exact);
+      for (int64_t p = 0; p < k; ++p) {
+        const double term = alpha *
+                            static_cast<double>(a[static_cast<size_t>(la.offset + i * la.row + p * la.col)]) *
+                            static_cast<double>(b[static_cast<size_t>(lb.offset + p * lb.row + j * lb.col)]);
+        exact += term;
+        scale += std::abs(term);
+      }
+      const double error = std::abs(static_cast<double>(c[static_cast<size_t>(i * n + j)]) - exact);
+      if (error > 0) worst = std::max(worst, error / (eps * scale));
+    }
+  }
+  return worst;
+}
+
+class Gemm : public testing::TestWithParam<IsaLevel> {
+ protected:
+  void SetUp() override {
+    if (GetParam() > best_isa()) GTEST_SKIP() << "this machine has no " << isa_name(GetParam());
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Levels, Gemm,
+                         testing::Values(IsaLevel::generic, IsaLevel::avx2, IsaLevel::avx512, IsaLevel::amx),
+                         [](const auto& info) { return std::string(isa_name(info.param)); });
+
+// The rounding error of a sum grows like the square root of its length, and stays under it.
+constexpr double kBound = 4;
+
+TEST_P(Gemm, OddShapesAndStrides) {
+  const int64_t sizes[][3] = {{1, 1, 1},      {1, 40, 7},     {40, 1, 7},     {3, 5, 2},     {13, 31, 17},
+                              {14, 32, 64},   {15, 33, 65},   {29, 65, 1},    {64, 64, 64},  {100, 17, 33},
+                              {17, 100, 257}, {70, 130, 300}, {5, 600, 1030}, {600, 5, 1030}};
+  for (const auto& [m, n, k] : sizes) {
+    for (int a = 0; a < 5; ++a) {
+      for (int b = 0; b < 4; ++b) {
+        EXPECT_LE(residual<float>(GetParam(), m, n, k, a, b, 1, 0), kBound + std::sqrt(k))
+            << m << ' ' << n << ' ' << k << " layouts " << a << b;
+      }
+    }
+    EXPECT_LE(residual<double>(GetParam(), m, n, k, 0, 1, 1, 0), kBound + std::sqrt(k));
+    EXPECT_LE(residual<BFloat16>(GetParam(), m, n, k, 1, 0, 1, 0), kBound);
+    EXPECT_LE(residual<Half>(GetParam(), m, n, k, 0, 0, 1, 0), kBound);
+    EXPECT_EQ(residual<int32_t>(GetParam(), m, n, k, 0, 2, 1, 0), 0);
+    EXPECT_EQ(residual<int64_t>(GetParam(), m, n, k, 1, 0, 1, 0), 0);
+  }
+}
+
+TEST_P(Gemm, FactorsAndAddend) {
+  for (int64_t k : {1, 20, 700}) {
+    EXPECT_LE(residual<float>(GetParam(), 45, 70, k, 0, 0, 0.5, 2), kBound + std::sqrt(k));
+    EXPECT_LE(residual<BFloat16>(GetParam(), 45, 70, k, 0, 0, 0.5, 2), kBound);
+    EXPECT_EQ(residual<int64_t>(GetParam(), 45, 70, k, 0, 0, 3, -2), 0);
+  }
+}
+
+TEST_P(Gemm, HalfTypesAddInFloatOverDeepProducts) {
+  EXPECT_LE(residual<BFloat16>(GetParam(), 20, 40, 5000, 0, 0, 1, 0), kBound);
+  EXPECT_LE(residual<Half>(GetParam(), 40, 70, 2500, 1, 1, 1, 1), kBound);
+}
+
+// The product of 0 columns is the addend alone, and an activation acts on it.
+TEST_P(Gemm, WithoutDepth) {
+  std::vector<float> d = {-1, 2, -3, 4}, c(4, 9);
+  GemmArgs g{};
+  g.dtype = DType::float32;
+  g.m = g.n = 2;
+  g.d = {.data = d.data(), .row = 2, .col = 1};
+  g.c = {.data = c.data(), .row = 2, .col = 1};
+  g.activation = GemmActivation::relu;
+  cpu_kernels(GetParam()).gemm.gemm(g);
+  EXPECT_EQ(c, (std::vector<float>{0, 2, 0, 4}));
+}
+
+TEST_P(Gemm, SameBitsForEveryNumberOfThreads) {
+  Numbers numbers;
+  const int before = num_threads();
+  for (const auto& [m, n, k] :
+       {std::array<int64_t, 3>{300, 500, 700}, {1, 300, 100000}, {16, 1000, 2000}, {3000, 20, 90}}) {
+    std::vector<float> a = numbers.draw<float>(m * k), b = numbers.draw<float>(k * n);
+    std::vector<float> results[2];
+    for (int threads = 1; threads <= 2; ++threads) {
+      set_num_threads(threads == 1 ? 1 : 3);
+      std::vector<float>& c = results[threads - 1];
+      c.resize(static_cast<size_t>(m * n));
+      GemmArgs g{};
+      g.dtype = DType::float32;
+      g.m = m, g.n = n, g.k = k;
+      g.a = {.data = a.data(), .row = k, .col = 1};
+      g.b = {.data = b.data(), .row = 1, .col = k};
+      g.c = {.data = c.data(), .row = n, .col = 1};
+      cpu_kernels(GetParam()).gemm.gemm(g);
+    }
+    EXPECT_EQ(results[0], results[1]) << m << ' ' << n << ' ' << k;
+  }
+  set_num_threads(before);
+}
+
+// Values that a product passes on: inf and NaN reach the elements that they take part in, and no others.
+TEST_P(Gemm, SpecialValues) {
+  const int64_t n = 50;
+  std::vector<float> a(n * n, 1), b(n * n, 1), c(n * n);
+  a[3 * n + 7] = std::numeric_limits<float>::infinity();
+  b[9 * n + 11] = std::numeric_limits<float>::quiet_NaN();
+  GemmArgs g{};
+  g.dtype = DType::float32;
+  g.m = g.n = g.k = n;
+  g.a = {.data = a.data(), .row = n, .col = 1};
+  g.b = {.data = b.data(), .row = n, .col = 1};
+  g.c = {.data = c.data(), .row = n, .col = 1};
+  cpu_kernels(GetParam()).gemm.gemm(g);
+  for (int64_t i = 0; i < n; ++i) {
+    for (int64_t j = 0; j < n; ++j) {
+      const float value = c[static_cast<size_t>(i * n + j)];
+      if (j == 11) {
+        EXPECT_TRUE(std::isnan(value));
+      } else if (i == 3) {
+        EXPECT_TRUE(std::isinf(value));
+      } else {
+        EXPECT_EQ(value, n);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace ctorch
