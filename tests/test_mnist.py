@@ -79,7 +79,7 @@ def run_with(library):
     order = np.concatenate([y.numpy() for _, y in loader])
     mask = torch.nn.functional.dropout(torch.ones(1000), 0.25, True).numpy()
     torch.manual_seed(2)
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    optimizer = script.make_optimizer(model, 0.03)
     losses = script.train_epoch(model, loader, optimizer)
     assert len(losses) == STEPS
     return weights, order, mask, losses
@@ -147,7 +147,7 @@ def test_a_checkpoint_of_one_library_is_resumed_by_the_other(tmp_path):
             torch = script.torch
             torch.manual_seed(len(parts))
             model = script.Net()
-            optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+            optimizer = script.make_optimizer(model, 0.03)
             parts.append((script, model, optimizer, torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)))
         script, model, optimizer, scheduler = parts[0]
         images, labels = training_data()
