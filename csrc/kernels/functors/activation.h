@@ -6,10 +6,7 @@
 
 namespace ctorch::functors {
 
-struct Activation : Unary {
-  template <class T>
-  static constexpr bool scalar = false;
-};
+using Activation = Unary;
 struct Backward : Binary {
   static constexpr unsigned masks[] = {0};
 };
@@ -93,8 +90,6 @@ struct GeluBackward : Backward {
 struct GeluTanh : Activation {
   static constexpr auto name = "gelu";
   template <class T>
-  static constexpr bool scalar = std::is_same_v<T, double>;
-  template <class T>
   CT_FORMULA T operator()(T x) const {
     T inner = static_cast<T>(0.79788456080286535588) * (x + static_cast<T>(0.044715) * x * x * x);
     return T(0.5) * x * (T(1) + math::tanh(inner));
@@ -102,8 +97,6 @@ struct GeluTanh : Activation {
 };
 struct GeluTanhBackward : Backward {
   static constexpr auto name = "gelu_backward";
-  template <class T>
-  static constexpr bool scalar = std::is_same_v<T, double>;
   template <class T>
   CT_FORMULA T operator()(T g, T x) const {
     constexpr T beta = static_cast<T>(0.79788456080286535588), kappa = static_cast<T>(0.044715);
@@ -117,16 +110,12 @@ struct Silu : Activation {
   static constexpr auto name = "silu";
   static constexpr auto doc = "input * sigmoid(input).";
   template <class T>
-  static constexpr bool scalar = std::is_same_v<T, double>;
-  template <class T>
   CT_FORMULA T operator()(T x) const {
     return x / (T(1) + math::exp(-x));
   }
 };
 struct SiluBackward : Backward {
   static constexpr auto name = "silu_backward";
-  template <class T>
-  static constexpr bool scalar = std::is_same_v<T, double>;
   template <class T>
   CT_FORMULA T operator()(T g, T x) const {
     T s = math::sigmoid(x);
@@ -138,8 +127,6 @@ struct Elu : Activation {  // negative part: alpha scale (e^(input_scale x) - 1)
   static constexpr int params = 3;
   static constexpr unsigned masks[] = {kParamMask1<3>};
   template <class T>
-  static constexpr bool scalar = std::is_same_v<T, double>;
-  template <class T>
   CT_FORMULA T operator()(T x, T negative, T scale, T input_scale) const {
     return x < T(0) ? negative * math::expm1(x * input_scale) : x * scale;
   }
@@ -148,8 +135,6 @@ struct EluBackward : Backward {  // negative = alpha * scale; y is the result if
   static constexpr auto name = "elu_backward";
   static constexpr int params = 4;
   static constexpr unsigned masks[] = {kParamMask2<4>};
-  template <class T>
-  static constexpr bool scalar = std::is_same_v<T, double>;
   template <class T>
   CT_FORMULA T operator()(T g, T y, T negative, T scale, T input_scale, T is_result) const {
     T curve = is_result != T(0) ? y + negative : negative * math::exp(y * input_scale);
@@ -161,8 +146,6 @@ struct Softplus : Activation {
   static constexpr int params = 2;
   static constexpr unsigned masks[] = {kParamMask1<2>};
   template <class T>
-  static constexpr bool scalar = std::is_same_v<T, double>;
-  template <class T>
   CT_FORMULA T operator()(T x, T beta, T threshold) const {
     T bx = x * beta;
     return bx > threshold ? x : math::log1p(math::exp(bx)) / beta;
@@ -172,8 +155,6 @@ struct SoftplusBackward : Backward {
   static constexpr auto name = "softplus_backward";
   static constexpr int params = 2;
   static constexpr unsigned masks[] = {kParamMask2<2>};
-  template <class T>
-  static constexpr bool scalar = std::is_same_v<T, double>;
   template <class T>
   CT_FORMULA T operator()(T g, T x, T beta, T threshold) const {
     T bx = x * beta;
@@ -230,16 +211,12 @@ struct Mish : Activation {
   static constexpr auto name = "mish";
   static constexpr auto doc = "input * tanh(softplus(input)).";
   template <class T>
-  static constexpr bool scalar = std::is_same_v<T, double>;
-  template <class T>
   CT_FORMULA T operator()(T x) const {
     return x * math::tanh(x > T(40) ? x : math::log1p(math::exp(x)));
   }
 };
 struct MishBackward : Backward {
   static constexpr auto name = "mish_backward";
-  template <class T>
-  static constexpr bool scalar = std::is_same_v<T, double>;
   template <class T>
   CT_FORMULA T operator()(T g, T x) const {
     T t = math::tanh(x > T(40) ? x : math::log1p(math::exp(x)));
@@ -250,16 +227,12 @@ struct LogSigmoid : Activation {
   static constexpr auto name = "log_sigmoid";
   static constexpr auto doc = "log(sigmoid(input)).";
   template <class T>
-  static constexpr bool scalar = std::is_same_v<T, double>;
-  template <class T>
   CT_FORMULA T operator()(T x) const {
     return (x < T(0) ? x : T(0)) - math::log1p(math::exp(-math::abs(x)));
   }
 };
 struct LogSigmoidBackward : Backward {
   static constexpr auto name = "log_sigmoid_backward";
-  template <class T>
-  static constexpr bool scalar = std::is_same_v<T, double>;
   template <class T>
   CT_FORMULA T operator()(T g, T x) const {
     return g * math::sigmoid(-x);

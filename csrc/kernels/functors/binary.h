@@ -308,7 +308,7 @@ struct Nextafter : Binary {
       return __builtin_nextafter(a, b);
   }
 };
-struct Logaddexp : FloatBinary {
+struct Logaddexp : VectorBinary {
   static constexpr auto name = "logaddexp";
   static constexpr auto doc = "log(e^input + e^other), without overflow.";
   static constexpr Promote promote = Promote::same;
@@ -338,7 +338,7 @@ struct Logaddexp2 : FloatBinary {
     return a != a ? a : y;
   }
 };
-struct Xlogy : FloatBinary {
+struct Xlogy : VectorBinary {
   static constexpr auto name = "xlogy";
   static constexpr auto doc = "input * log(other), which is 0 where input is.";
   template <class T>

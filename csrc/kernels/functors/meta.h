@@ -63,7 +63,13 @@ struct Ternary : Base {
   static constexpr unsigned masks[] = {0};
 };
 
-// Floating functions; in double they call the C library.
+// Floating functions: with formulas of ours in both types; or, in double, from the C library.
+struct VectorUnary : Unary {
+  static constexpr Promote promote = Promote::to_float;
+};
+struct VectorBinary : Binary {
+  static constexpr Promote promote = Promote::to_float;
+};
 struct FloatUnary : Unary {
   static constexpr Promote promote = Promote::to_float;
   template <class T>

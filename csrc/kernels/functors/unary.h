@@ -201,8 +201,8 @@ struct Rsqrt : Unary {
       return math::fn(x);                \
     }                                    \
   };
-#define CT_FUNCTION(Name, fn, Doc)       \
-  struct Name : FloatUnary {             \
+#define CT_FUNCTION(Name, fn, Base, Doc) \
+  struct Name : Base {                   \
     static constexpr auto name = #fn;    \
     static constexpr auto doc = Doc;     \
     using ComplexTypes = Complexes;      \
@@ -214,23 +214,23 @@ struct Rsqrt : Unary {
         return math::fn(x);              \
     }                                    \
   };
-CT_FUNCTION(Exp, exp, "e to the power input.")
-CT_FUNCTION(Exp2, exp2, "2 to the power input.")
-CT_FUNCTION(Expm1, expm1, "e^input - 1, accurate for small input.")
-CT_FUNCTION(Log, log, "The natural logarithm.")
-CT_FUNCTION(Log2, log2, "The logarithm to base 2.")
-CT_FUNCTION(Log10, log10, "The logarithm to base 10.")
-CT_FUNCTION(Log1p, log1p, "log(1 + input), accurate for small input.")
-CT_FUNCTION(Asin, asin, "The arc sine.")
-CT_FUNCTION(Acos, acos, "The arc cosine.")
-CT_FUNCTION(Atan, atan, "The arc tangent.")
-CT_FUNCTION(Sinh, sinh, "The hyperbolic sine.")
-CT_FUNCTION(Cosh, cosh, "The hyperbolic cosine.")
-CT_FUNCTION(Tanh, tanh, "The hyperbolic tangent.")
-CT_FUNCTION(Asinh, asinh, "The inverse hyperbolic sine.")
-CT_FUNCTION(Acosh, acosh, "The inverse hyperbolic cosine.")
-CT_FUNCTION(Atanh, atanh, "The inverse hyperbolic tangent.")
-CT_FUNCTION(Sigmoid, sigmoid, "1 / (1 + e^-input).")
+CT_FUNCTION(Exp, exp, VectorUnary, "e to the power input.")
+CT_FUNCTION(Exp2, exp2, FloatUnary, "2 to the power input.")
+CT_FUNCTION(Expm1, expm1, VectorUnary, "e^input - 1, accurate for small input.")
+CT_FUNCTION(Log, log, VectorUnary, "The natural logarithm.")
+CT_FUNCTION(Log2, log2, FloatUnary, "The logarithm to base 2.")
+CT_FUNCTION(Log10, log10, FloatUnary, "The logarithm to base 10.")
+CT_FUNCTION(Log1p, log1p, VectorUnary, "log(1 + input), accurate for small input.")
+CT_FUNCTION(Asin, asin, FloatUnary, "The arc sine.")
+CT_FUNCTION(Acos, acos, FloatUnary, "The arc cosine.")
+CT_FUNCTION(Atan, atan, FloatUnary, "The arc tangent.")
+CT_FUNCTION(Sinh, sinh, FloatUnary, "The hyperbolic sine.")
+CT_FUNCTION(Cosh, cosh, FloatUnary, "The hyperbolic cosine.")
+CT_FUNCTION(Tanh, tanh, VectorUnary, "The hyperbolic tangent.")
+CT_FUNCTION(Asinh, asinh, FloatUnary, "The inverse hyperbolic sine.")
+CT_FUNCTION(Acosh, acosh, FloatUnary, "The inverse hyperbolic cosine.")
+CT_FUNCTION(Atanh, atanh, FloatUnary, "The inverse hyperbolic tangent.")
+CT_FUNCTION(Sigmoid, sigmoid, VectorUnary, "1 / (1 + e^-input).")
 CT_REAL_FUNCTION(Erf, erf, "The error function.")
 CT_REAL_FUNCTION(Erfc, erfc, "1 - erf(input), accurate where that is small.")
 
@@ -284,7 +284,7 @@ struct Erfinv : SpecialUnary<Erfinv> {
   CT_FORMULA static double compute(double x) { return special::erfinv(x); }
 };
 
-struct Logit : FloatUnary {  // input is clamped to [eps, 1 - eps] where eps >= 0
+struct Logit : VectorUnary {  // input is clamped to [eps, 1 - eps] where eps >= 0
   static constexpr auto name = "logit";
   static constexpr int params = 1;
   static constexpr unsigned masks[] = {2};
