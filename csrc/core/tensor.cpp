@@ -22,6 +22,7 @@ std::pair<int64_t, int64_t> extent(int64_t offset, const Dims& sizes, const Dims
 }
 
 void check_within(const Storage& storage, DType dtype, int64_t offset, const Dims& sizes, const Dims& strides) {
+  checked_numel(sizes, "as_strided");
   auto [low, high] = extent(offset, sizes, strides);
   int64_t elements = storage.bytes() / item_size(dtype);
   check(low >= 0 && high <= elements, "setStorage: shape ", sizes, ", strides ", strides, " and storage offset ", offset,

@@ -62,13 +62,12 @@ Tensor linspace(const Scalar& start, const Scalar& end, int64_t steps, std::opti
     if constexpr (std::is_same_v<T, double> || std::is_same_v<T, complex128_t>) step = steps > 1 ? (last - first) / static_cast<A>(static_cast<double>(steps - 1)) : A(0);
     for (int64_t i = 0; i < steps; ++i) {
       auto k = static_cast<double>(i < steps / 2 ? i : steps - 1 - i);
-      A count;
       if constexpr (is_complex_v<T>) {
-        count = A(static_cast<typename T::value_type>(k));
-      } else {
-        count = static_cast<A>(k);
+        auto count = A(static_cast<typename T::value_type>(k));
+        data[i] = i < steps / 2 ? first + step * count : last - step * count;
+      } else {  // PyTorch rounds once, too
+        data[i] = static_cast<T>(i < steps / 2 ? std::fma(step, static_cast<A>(k), first) : std::fma(-step, static_cast<A>(k), last));
       }
-      data[i] = static_cast<T>(i < steps / 2 ? first + step * count : last - step * count);
     }
   });
   if (steps == 1) fill_(out, start);

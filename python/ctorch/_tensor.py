@@ -41,7 +41,7 @@ def _legacy_new(cls: Any, *args: Any, device: Any = None, dtype: Any = None) -> 
 def __repr__(self, *, tensor_contents=None):
     from ctorch._repr import tensor_repr
 
-    return tensor_repr(self)
+    return tensor_repr(self, tensor_contents=tensor_contents)
 
 
 @_method
