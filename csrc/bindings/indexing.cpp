@@ -1,5 +1,5 @@
-// x[...] and x[...] = value. An index is read from left to right into a basic part, which makes a view (one recorded
-// operation), and index tensors, which choose from the view's dims.
+// x[...] and x[...] = value. An index is read from left to right into a basic part, which makes a view (one
+// recorded operation), and index tensors, which choose from the view's dims.
 #include "bindings/indexing.h"
 
 #include <cstring>
@@ -25,11 +25,11 @@ enum class ViewName : size_t { select, slice, unsqueeze, alias };
 struct Index {
   int64_t items[kMaxItems * ops::kBasicItem];
   int64_t count = 0;
-  bool changes = false;      // an item does more than keep a dim whole
+  bool changes = false;  // an item does more than keep a dim whole
   ViewName name = ViewName::alias;
-  int64_t view_dim = 0;      // dims of the view so far
+  int64_t view_dim = 0;  // dims of the view so far
   std::vector<Tensor> tensors;
-  Dims dims;                 // of the view, where the tensors stand
+  Dims dims;  // of the view, where the tensors stand
 
   void add(BasicIndex kind, int64_t start, int64_t step, int64_t length) {
     check_index(count < kMaxItems, "too many indices: at most ", kMaxItems, " are supported");
@@ -54,11 +54,15 @@ bool is_numpy_bool(PyObject* p) {
   return std::strcmp(name, "numpy.bool") == 0 || std::strcmp(name, "numpy.bool_") == 0;
 }
 bool is_text(PyObject* p) { return PyUnicode_Check(p) || PyBytes_Check(p); }
-bool is_plain_sequence(PyObject* p) { return PySequence_Check(p) && !is_tensor(p) && !is_text(p) && !PyDict_Check(p); }
+bool is_plain_sequence(PyObject* p) {
+  return PySequence_Check(p) && !is_tensor(p) && !is_text(p) && !PyDict_Check(p);
+}
 bool is_mask(const Tensor& t) { return t.dtype() == DType::boolean || t.dtype() == DType::uint8; }
 
 [[noreturn]] void bad_index(PyObject* p) {
-  fail(ErrorKind::index, "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices (got ",
+  fail(ErrorKind::index,
+       "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices "
+       "(got ",
        Py_TYPE(p)->tp_name, ")");
 }
 
@@ -77,7 +81,8 @@ struct NestedList {
         check_value(values.empty(), "index: expected a sequence of equal shapes, got a ragged one");
         shape.push_back(n);
       }
-      check_value(shape[depth] == n, "expected sequence of length ", shape[depth], " at dim ", depth, " (got ", n, ")");
+      check_value(shape[depth] == n, "expected sequence of length ", shape[depth], " at dim ", depth,
+                  " (got ", n, ")");
       for (Py_ssize_t i = 0; i < n; ++i) read(PySequence_Fast_GET_ITEM(items.get(), i), depth + 1);
       return;
     }
@@ -124,9 +129,12 @@ bool reads_as_tuple(PyObject* p) {
   if (n >= 32) return false;
   for (Py_ssize_t i = 0; i < n; ++i) {
     PyObject* item = PyList_GET_ITEM(p, i);
-    if (PySlice_Check(item) || item == Py_Ellipsis || item == Py_None || is_tensor(item) || is_plain_sequence(item)) {
+    if (PySlice_Check(item) || item == Py_Ellipsis || item == Py_None || is_tensor(item) ||
+        is_plain_sequence(item)) {
       if (PyErr_WarnEx(PyExc_UserWarning,
-                       "Using a non-tuple sequence for multidimensional indexing is deprecated; use x[tuple(seq)] instead of x[seq].", 1) < 0) {
+                       "Using a non-tuple sequence for multidimensional indexing is deprecated; use "
+                       "x[tuple(seq)] instead of x[seq].",
+                       1) < 0) {
         throw_python_error();
       }
       return true;
@@ -200,14 +208,16 @@ class Reader {
   }
 
   int64_t next_size() {
-    check_index(self_.dim() > 0, "invalid index of a 0-dim tensor. Use `tensor.item()` to convert a 0-dim tensor to a number");
+    check_index(self_.dim() > 0,
+                "invalid index of a 0-dim tensor. Use `tensor.item()` to convert a 0-dim tensor to a number");
     check_index(dim_ < self_.dim(), "too many indices for tensor of dimension ", self_.dim());
     return self_.sizes()[dim_];
   }
 
   void read_int(int64_t i) {
     const int64_t size = next_size();
-    check_index(i >= -size && i < size, "index ", i, " is out of bounds for dimension ", dim_, " with size ", size);
+    check_index(i >= -size && i < size, "index ", i, " is out of bounds for dimension ", dim_, " with size ",
+                size);
     index_.add(BasicIndex::select, i < 0 ? i + size : i, 1, 1);
     index_.changes = true;
     index_.name = ViewName::select;
@@ -250,7 +260,8 @@ class Reader {
   }
 
   void read_tensor(const Tensor& t) {
-    check_index(is_mask(t) || is_integral(t.dtype()), "tensors used as indices must be long, int, byte or bool tensors, got ", t.dtype());
+    check_index(is_mask(t) || is_integral(t.dtype()),
+                "tensors used as indices must be long, int, byte or bool tensors, got ", t.dtype());
     if (t.dim() == 0) {
       if (is_mask(t)) {
         read_bool(item(t).to_bool());
@@ -263,8 +274,9 @@ class Reader {
     const int64_t first = dim_;
     for (int64_t d = 0; is_mask(t) && d < width; ++d) {
       check_index(first + d < self_.dim(), "too many indices for tensor of dimension ", self_.dim());
-      check_index(t.sizes()[d] == self_.sizes()[first + d], "The shape of the mask ", t.sizes(), " at index ", d,
-                  " does not match the shape of the indexed tensor ", self_.sizes(), " at index ", first + d);
+      check_index(t.sizes()[d] == self_.sizes()[first + d], "The shape of the mask ", t.sizes(), " at index ",
+                  d, " does not match the shape of the indexed tensor ", self_.sizes(), " at index ",
+                  first + d);
     }
     keep(width);
     index_.add_tensor(t, width);
@@ -293,7 +305,8 @@ const Operation& operation(const char* name) {
 Object call(const Operation& op, std::initializer_list<PyObject*> args, bool inplace = false) {
   PyObject* slots[kMaxParams];
   Object keep;
-  const Overload* ov = bind_arguments(op, args.begin(), static_cast<Py_ssize_t>(args.size()), nullptr, slots, keep);
+  const Overload* ov =
+      bind_arguments(op, args.begin(), static_cast<Py_ssize_t>(args.size()), nullptr, slots, keep);
   if (!ov) throw_python_error();
   return Object::steal(checked(call_operation(*ov, slots, inplace)));
 }
@@ -319,7 +332,8 @@ Object view_of(PyObject* self, const Index& index) {
 
 Object tensor_tuple(const std::vector<Tensor>& tensors) {
   Object tuple = Object::steal(checked(PyTuple_New(static_cast<Py_ssize_t>(tensors.size()))));
-  for (size_t i = 0; i < tensors.size(); ++i) PyTuple_SET_ITEM(tuple.get(), static_cast<Py_ssize_t>(i), checked(wrap(tensors[i])));
+  for (size_t i = 0; i < tensors.size(); ++i)
+    PyTuple_SET_ITEM(tuple.get(), static_cast<Py_ssize_t>(i), checked(wrap(tensors[i])));
   return tuple;
 }
 
@@ -327,7 +341,8 @@ Object tensor_tuple(const std::vector<Tensor>& tensors) {
 
 bool is_number(PyObject* p) {
   return PyFloat_Check(p) || PyLong_Check(p) || PyComplex_Check(p) || is_numpy_bool(p) ||
-         (!PySequence_Check(p) && !is_text(p) && (PyIndex_Check(p) || (Py_TYPE(p)->tp_as_number && Py_TYPE(p)->tp_as_number->nb_float)));
+         (!PySequence_Check(p) && !is_text(p) &&
+          (PyIndex_Check(p) || (Py_TYPE(p)->tp_as_number && Py_TYPE(p)->tp_as_number->nb_float)));
 }
 
 Tensor without_leading_ones(const Tensor& t, int64_t ndim) {
@@ -340,7 +355,8 @@ Tensor without_leading_ones(const Tensor& t, int64_t ndim) {
 }
 
 void check_value_fits(const Tensor& self, const Scalar& value) {
-  check(is_complex(self.dtype()) || !value.is_complex(), "value cannot be converted to type ", self.dtype(), " without overflow");
+  check(is_complex(self.dtype()) || !value.is_complex(), "value cannot be converted to type ", self.dtype(),
+        " without overflow");
 }
 
 // Fill the place or copy into it: `place` is a view of self that nobody else has.
@@ -360,7 +376,8 @@ void assign_untracked(const Tensor& self, const Tensor& place, PyObject* value) 
 }
 
 void assign_tracked(PyObject* place, PyObject* value) {
-  static const Operation &copy = operation("copy"), &fill = operation("fill"), &reshape = operation("reshape");
+  static const Operation &copy = operation("copy"), &fill = operation("fill"),
+                         &reshape = operation("reshape");
   const Tensor& to = py::as_tensor(place);
   if (!is_tensor(value)) {
     check_value_fits(to, to_scalar(value));
@@ -428,10 +445,12 @@ int tensor_setitem(PyObject* self, PyObject* p, PyObject* value) {
   try {
     check_type(value, "Tensor does not support deleting items");
     const Tensor& t = py::as_tensor(self);
-    check_type(is_tensor(value) || is_number(value), "can't assign a ", Py_TYPE(value)->tp_name, " to a ", t.dtype(), " tensor");
+    check_type(is_tensor(value) || is_number(value), "can't assign a ", Py_TYPE(value)->tp_name, " to a ",
+               t.dtype(), " tensor");
     Index index;
     read_index(t, p, index);
-    const bool record = tracked(self) || (grad_enabled() && is_tensor(value) && py::as_tensor(value).requires_grad());
+    const bool record =
+        tracked(self) || (grad_enabled() && is_tensor(value) && py::as_tensor(value).requires_grad());
     if (index.tensors.empty() && !record) {
       assign_untracked(t, index.changes ? ops::basic_index(t, index.spec()) : t, value);
       return 0;
@@ -451,16 +470,21 @@ int tensor_setitem(PyObject* self, PyObject* p, PyObject* value) {
 
 void init_ops_indexing() {
   const char* doc = "The view that basic indices make; the items are those of ops::basic_index.";
-  for (const char* schema : {"_basic_index.select(Tensor input, int[] items) -> Tensor", "_basic_index.slice(Tensor input, int[] items) -> Tensor",
-                             "_basic_index.unsqueeze(Tensor input, int[] items) -> Tensor", "_basic_index.alias(Tensor input, int[] items) -> Tensor"}) {
+  for (const char* schema : {"_basic_index.select(Tensor input, int[] items) -> Tensor",
+                             "_basic_index.slice(Tensor input, int[] items) -> Tensor",
+                             "_basic_index.unsqueeze(Tensor input, int[] items) -> Tensor",
+                             "_basic_index.alias(Tensor input, int[] items) -> Tensor"}) {
     def_op<&ops::basic_index>(schema, doc, kInternal | kView);
   }
   def_op<&ops::basic_index_backward>("_basic_index_backward(Tensor grad, int[] sizes, int[] items) -> Tensor",
-                                     "Zeros of shape sizes with grad where the view of _basic_index lies.", kInternal);
+                                     "Zeros of shape sizes with grad where the view of _basic_index lies.",
+                                     kInternal);
   def_op<&ops::index>("_index(Tensor input, Tensor[] indices, int[] dims) -> Tensor",
                       "input at index tensors; tensor i indexes the dims from dims[i] on.", kInternal);
-  def_op<&ops::index_put>("_index_put(Tensor input, Tensor[] indices, int[] dims, Tensor values, bool accumulate=False, *, Out out=None) -> Tensor",
-                          "A copy of input with values at index tensors; see _index.", kInternal | kInplace);
+  def_op<&ops::index_put>(
+      "_index_put(Tensor input, Tensor[] indices, int[] dims, Tensor values, bool accumulate=False, *, Out "
+      "out=None) -> Tensor",
+      "A copy of input with values at index tensors; see _index.", kInternal | kInplace);
 }
 
 }  // namespace ctorch::py

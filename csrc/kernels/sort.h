@@ -1,7 +1,7 @@
 // Kernels that order elements, search ordered ones, and count.
 //
-// All lines are contiguous: (lines, length), row-major. Order is PyTorch's: NaN above everything, equal elements (-0 and 0
-// among them) in the order of their positions.
+// All lines are contiguous: (lines, length), row-major. Order is PyTorch's: NaN above everything, equal
+// elements (-0 and 0 among them) in the order of their positions.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +27,16 @@ struct TopkArgs {
   int64_t* indices;  // (lines, k)
 };
 
-// Positions in ordered lines at which values would be inserted: before equal elements, or after them if `right`.
+// The index of the element that a sort would put at position[line] of each line.
+struct SelectArgs {
+  int64_t lines, length;
+  const void* in;
+  const int64_t* position;
+  int64_t* indices;  // (lines)
+};
+
+// Positions in ordered lines at which values would be inserted: before equal elements, or after them if
+// `right`.
 struct SearchArgs {
   int64_t lines, length, count;  // of the sorted sequence, and of the values of each of its lines
   bool one_sequence;             // the same sequence for all lines
@@ -41,10 +50,12 @@ struct SearchArgs {
 struct SortTable {
   void (*sort[kNumDTypes])(const SortArgs&);
   void (*topk[kNumDTypes])(const TopkArgs&);
+  void (*select[kNumDTypes])(const SelectArgs&);
   void (*search[kNumDTypes])(const SearchArgs&);
   // first[i] = whether ordered element i differs from the one before it; NaN differs from everything.
   void (*run_starts[kNumDTypes])(const void* in, int64_t n, bool* first);
-  // Of each ordered line: the value that is there most often (the smallest of several) and the last position of its run.
+  // Of each ordered line: the value that is there most often (the smallest of several) and the last position
+  // of its run.
   void (*mode[kNumDTypes])(const void* in, int64_t lines, int64_t length, int64_t* last);
   // Number of NaN elements of each line.
   void (*count_nan[kNumDTypes])(const void* in, int64_t lines, int64_t length, int64_t* out);
@@ -57,7 +68,8 @@ struct SortTable {
   // counts[bin] += weight (1 without weights), in order; bins are checked by the caller.
   void (*weighted_count)(const int64_t* bins, const double* weights, int64_t n, double* counts);
   // Counts of n elements in equal bins over [low, high], the last closed; elements outside count nowhere.
-  void (*histogram[kNumDTypes])(const void* in, int64_t n, double low, double high, int64_t bins, int64_t* counts);
+  void (*histogram[kNumDTypes])(const void* in, int64_t n, double low, double high, int64_t bins,
+                                int64_t* counts);
 };
 
 }  // namespace ctorch

@@ -1,4 +1,5 @@
-// x[...]: basic indices make views, index tensors choose slices; and the operations with one index tensor for one dim.
+// x[...]: basic indices make views, index tensors choose slices; and the operations with one index tensor for
+// one dim.
 #include "ops/index.h"
 
 #include <algorithm>
@@ -27,8 +28,8 @@ Tensor basic_index(const Tensor& self, IntList items) {
     }
     check_index(dim < self.dim(), "too many indices for tensor of dimension ", self.dim());
     const int64_t last = start + (length - 1) * step;
-    check_index(length == 0 || (start >= 0 && start < old_sizes[dim] && last >= 0 && last < old_sizes[dim]), "index ", start,
-                " is out of bounds for dimension ", dim, " with size ", old_sizes[dim]);
+    check_index(length == 0 || (start >= 0 && start < old_sizes[dim] && last >= 0 && last < old_sizes[dim]),
+                "index ", start, " is out of bounds for dimension ", dim, " with size ", old_sizes[dim]);
     if (length > 0) offset += start * old_strides[dim];
     if (kind == BasicIndex::slice) {
       sizes.push_back(length);
@@ -62,23 +63,25 @@ namespace {
 struct Indexed {
   std::vector<Tensor> indices;  // int64, one per indexed dim
   Dims dims;
-  Dims positions;               // their broadcast shape
-  int64_t place = 0;            // the dim of the result at which the positions stand
-  Dims slice;                   // the dims of self that are not indexed
+  Dims positions;     // their broadcast shape
+  int64_t place = 0;  // the dim of the result at which the positions stand
+  Dims slice;         // the dims of self that are not indexed
 };
 
 bool is_mask(const Tensor& t) { return t.dtype() == DType::boolean || t.dtype() == DType::uint8; }
 
 Indexed resolve(const Tensor& self, TensorList indices, IntList dims) {
   Indexed r;
-  check(indices.size() == dims.size(), "index: expected as many dims as index tensors, got ", dims.size(), " and ", indices.size());
+  check(indices.size() == dims.size(), "index: expected as many dims as index tensors, got ", dims.size(),
+        " and ", indices.size());
   for (size_t i = 0; i < indices.size(); ++i) {
     const Tensor& t = indices[i];
     if (is_mask(t)) {
       check_index(dims[i] + t.dim() <= self.dim(), "too many indices for tensor of dimension ", self.dim());
       for (int64_t d = 0; d < t.dim(); ++d) {
-        check_index(t.sizes()[d] == self.sizes()[dims[i] + d], "The shape of the mask ", t.sizes(), " at index ", d,
-                    " does not match the shape of the indexed tensor ", self.sizes(), " at index ", dims[i] + d);
+        check_index(t.sizes()[d] == self.sizes()[dims[i] + d], "The shape of the mask ", t.sizes(),
+                    " at index ", d, " does not match the shape of the indexed tensor ", self.sizes(),
+                    " at index ", dims[i] + d);
       }
       std::vector<Tensor> columns = nonzero_tuple(t);
       for (int64_t d = 0; d < t.dim(); ++d) {
@@ -86,7 +89,8 @@ Indexed resolve(const Tensor& self, TensorList indices, IntList dims) {
         r.dims.push_back(dims[i] + d);
       }
     } else {
-      check_index(is_integral(t.dtype()), "tensors used as indices must be long, int, byte or bool tensors, got ", t.dtype());
+      check_index(is_integral(t.dtype()),
+                  "tensors used as indices must be long, int, byte or bool tensors, got ", t.dtype());
       check_index(dims[i] < self.dim(), "too many indices for tensor of dimension ", self.dim());
       r.indices.push_back(to_int64(t));
       r.dims.push_back(dims[i]);
@@ -98,7 +102,8 @@ Indexed resolve(const Tensor& self, TensorList indices, IntList dims) {
     } catch (const Error&) {
       std::ostringstream shapes;
       for (size_t i = 0; i < r.indices.size(); ++i) shapes << (i ? ", " : "") << r.indices[i].sizes();
-      fail(ErrorKind::index, "shape mismatch: indexing tensors could not be broadcast together with shapes ", shapes.str());
+      fail(ErrorKind::index, "shape mismatch: indexing tensors could not be broadcast together with shapes ",
+           shapes.str());
     }
   }
   bool neighbours = true;
@@ -110,6 +115,13 @@ Indexed resolve(const Tensor& self, TensorList indices, IntList dims) {
   return r;
 }
 
+// The mask, if one that covers all dims is the only index: elements then need no list of their coordinates.
+const Tensor* whole_mask(const Tensor& self, TensorList indices) {
+  return indices.size() == 1 && is_mask(indices[0]) && indices[0].sizes() == self.sizes() && self.dim() > 0
+             ? &indices[0]
+             : nullptr;
+}
+
 Dims result_sizes(const Tensor& self, const Indexed& r) {
   Dims sizes;
   for (int64_t i = 0; i < r.place; ++i) sizes.push_back(self.sizes()[r.slice[i]]);
@@ -119,13 +131,15 @@ Dims result_sizes(const Tensor& self, const Indexed& r) {
 }
 
 // Arguments for pairing `table` with `value`, which has the strides given, in the result's shape.
-IndexedCall call_for(const Tensor& table, const Indexed& r, char* value, IntList value_strides, const char* op) {
+IndexedCall call_for(const Tensor& table, const Indexed& r, char* value, IntList value_strides,
+                     const char* op) {
   IndexedCall call(op, table, value);
   const int64_t np = r.positions.size();
   call.wrap = true;
   call.positions(r.positions, value_strides.subspan(static_cast<size_t>(r.place), static_cast<size_t>(np)));
   for (size_t k = 0; k < r.indices.size(); ++k) {
-    call.index(r.indices[k], expand_strides(r.indices[k].sizes(), r.indices[k].strides(), r.positions, op), r.dims[static_cast<int64_t>(k)]);
+    call.index(r.indices[k], expand_strides(r.indices[k].sizes(), r.indices[k].strides(), r.positions, op),
+               r.dims[static_cast<int64_t>(k)]);
   }
   for (int64_t i = 0; i < r.slice.size(); ++i) {
     call.slice(r.slice[i], value_strides[static_cast<size_t>(i < r.place ? i : i + np)]);
@@ -136,20 +150,29 @@ IndexedCall call_for(const Tensor& table, const Indexed& r, char* value, IntList
 }  // namespace
 
 Tensor index(const Tensor& self, TensorList indices, IntList dims) {
+  if (const Tensor* mask = whole_mask(self, indices)) return masked_select(self, *mask, {});
   Indexed r = resolve(self, indices, dims);
   Tensor result = empty(result_sizes(self, r), self.dtype(), self.device());
   if (r.indices.empty()) {
     copy_(result, self);
     return result;
   }
-  call_for(self, r, result.data(), result.strides(), "index").run(cpu_kernels().index.read[move_size(self.dtype())]);
+  call_for(self, r, result.data(), result.strides(), "index")
+      .run(cpu_kernels().index.read[move_size(self.dtype())]);
   return result;
 }
 
-Tensor index_put(const Tensor& self, TensorList indices, IntList dims, const Tensor& values, bool accumulate, Out out) {
+Tensor index_put(const Tensor& self, TensorList indices, IntList dims, const Tensor& values, bool accumulate,
+                 Out out) {
   check(self.dtype() == values.dtype(), "Index put requires the source and destination dtypes match, got ",
-        dtype_scalar_name(self.dtype()), " for the destination and ", dtype_scalar_name(values.dtype()), " for the source.");
+        dtype_scalar_name(self.dtype()), " for the destination and ", dtype_scalar_name(values.dtype()),
+        " for the source.");
   Tensor result = start_from(self, out, "index_put");
+  const Tensor* mask = whole_mask(result, indices);
+  if (mask && !accumulate && values.dim() == 1 && values.numel() > 1) {
+    masked_assign(result, apart_from(result, *mask), values);
+    return result;
+  }
   Indexed r = resolve(result, indices, dims);
   Dims sizes = result_sizes(result, r);
   // As in an assignment, leading dims of size 1 of the values may be too many.
@@ -160,8 +183,10 @@ Tensor index_put(const Tensor& self, TensorList indices, IntList dims, const Ten
     strides.erase(0);
   }
   bool fits = have.size() <= sizes.size();
-  for (int64_t i = 0; fits && i < have.size(); ++i) fits = have[i] == 1 || have[i] == sizes[sizes.size() - have.size() + i];
-  check(fits, "shape mismatch: value tensor of shape ", values.sizes(), " cannot be broadcast to indexing result of shape ", sizes);
+  for (int64_t i = 0; fits && i < have.size(); ++i)
+    fits = have[i] == 1 || have[i] == sizes[sizes.size() - have.size() + i];
+  check(fits, "shape mismatch: value tensor of shape ", values.sizes(),
+        " cannot be broadcast to indexing result of shape ", sizes);
   if (r.indices.empty()) {
     check(!accumulate, "index_put: accumulate needs an index tensor");
     copy_(result, source);
@@ -171,7 +196,8 @@ Tensor index_put(const Tensor& self, TensorList indices, IntList dims, const Ten
   const auto& kernels = cpu_kernels().index;
   Dims value_strides = expand_strides(have, strides, sizes, "index_put");
   call_for(result, r, source.data(), value_strides, "index_put")
-      .run(accumulate ? kernels.add[static_cast<int>(result.dtype())] : kernels.write[move_size(result.dtype())]);
+      .run(accumulate ? kernels.add[static_cast<int>(result.dtype())]
+                      : kernels.write[move_size(result.dtype())]);
   return result;
 }
 
@@ -182,14 +208,16 @@ namespace {
 // The index as a list of int64, checked.
 Tensor index_list(const Tensor& index, const char* op) {
   check_index(index.dim() <= 1, op, "(): Index is supposed to be a vector, got shape ", index.sizes());
-  check(index.dtype() == DType::int64 || index.dtype() == DType::int32, op, "(): Expected dtype int32/int64 for index, got ", index.dtype());
+  check(index.dtype() == DType::int64 || index.dtype() == DType::int32, op,
+        "(): Expected dtype int32/int64 for index, got ", index.dtype());
   return to_int64(index);
 }
 
 // A 0-dim tensor seen as a list of one element.
 Tensor at_least_1d(const Tensor& t) { return t.dim() ? t : t.view_as({1}, {1}, t.offset()); }
 
-IndexedCall call_along(const Tensor& table, int64_t dim, const Tensor& index, char* value, IntList value_strides, const char* op) {
+IndexedCall call_along(const Tensor& table, int64_t dim, const Tensor& index, char* value,
+                       IntList value_strides, const char* op) {
   IndexedCall call(op, table, value);
   call.wrap = false;
   const int64_t count = index.numel();
@@ -201,15 +229,19 @@ IndexedCall call_along(const Tensor& table, int64_t dim, const Tensor& index, ch
   return call;
 }
 
-void check_source(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& source, const char* op) {
-  check(self.dtype() == source.dtype(), op, "(): self (", self.dtype(), ") and source (", source.dtype(), ") must have the same dtype");
+void check_source(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& source,
+                  const char* op) {
+  check(self.dtype() == source.dtype(), op, "(): self (", self.dtype(), ") and source (", source.dtype(),
+        ") must have the same dtype");
   const bool add = std::strcmp(op, "index_copy") != 0;  // PyTorch's classes of errors differ
-  auto require = [&](bool cond, const auto&... parts) { add ? check(cond, parts...) : check_index(cond, parts...); };
-  require(self.dim() == source.dim() || source.dim() == 0 || self.dim() == 0, op, "(): source of shape ", source.sizes(),
-          " and self of shape ", self.sizes(), " must have the same number of dimensions");
+  auto require = [&](bool cond, const auto&... parts) {
+    add ? check(cond, parts...) : check_index(cond, parts...);
+  };
+  require(self.dim() == source.dim() || source.dim() == 0 || self.dim() == 0, op, "(): source of shape ",
+          source.sizes(), " and self of shape ", self.sizes(), " must have the same number of dimensions");
   const int64_t given = source.dim() ? source.sizes()[dim] : 1;
-  require(given == index.numel(), op, "(): Number of indices (", index.numel(), ") should be equal to source.size(dim): (", given,
-              "), for dim: ", dim);
+  require(given == index.numel(), op, "(): Number of indices (", index.numel(),
+          ") should be equal to source.size(dim): (", given, "), for dim: ", dim);
   for (int64_t d = 0; d < self.dim() && d < source.dim(); ++d) {
     check(d == dim || self.sizes()[d] == source.sizes()[d], op, "(): The size of tensor self (", self.sizes(),
           ") must match the size of source tensor (", source.sizes(), ") in dimension ", d);
@@ -217,7 +249,8 @@ void check_source(const Tensor& self, int64_t dim, const Tensor& index, const Te
 }
 
 // The common course of index_add and index_copy.
-Tensor write_along(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& source, bool add, Out out, const char* op) {
+Tensor write_along(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& source, bool add,
+                   Out out, const char* op) {
   dim = wrap_dim(dim, self.dim(), op);
   Tensor list = index_list(index, op);
   check_source(self, dim, list, source, op);
@@ -236,24 +269,29 @@ Tensor write_along(const Tensor& self, int64_t dim, const Tensor& index, const T
 Tensor index_select(const Tensor& self, int64_t dim, const Tensor& index, Out out) {
   dim = wrap_dim(dim, self.dim(), "index_select");
   Tensor list = index_list(index, "index_select");
-  check_index(self.dim() > 0 || list.numel() == 1, "index_select(): Index to scalar can have only 1 value, got ", list.numel(), " value(s)");
+  check_index(self.dim() > 0 || list.numel() == 1,
+              "index_select(): Index to scalar can have only 1 value, got ", list.numel(), " value(s)");
   check_apart(out, {&self, &index}, "index_select");
   Dims sizes = self.sizes();
   if (self.dim()) sizes[dim] = list.numel();
-  check(!out || out.target->dtype() == self.dtype(), "index_select(): self and result must have the same scalar type");
+  check(!out || out.target->dtype() == self.dtype(),
+        "index_select(): self and result must have the same scalar type");
   Tensor result = make_result(sizes, self.dtype(), self.device(), out, "index_select");
   Tensor from = at_least_1d(self), to = at_least_1d(result);
-  call_along(from, dim, list, to.data(), to.strides(), "index_select").run(cpu_kernels().index.read[move_size(self.dtype())]);
+  call_along(from, dim, list, to.data(), to.strides(), "index_select")
+      .run(cpu_kernels().index.read[move_size(self.dtype())]);
   return finish_result(result, out);
 }
 
-Tensor index_add(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& source, const Scalar& alpha, Out out) {
+Tensor index_add(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& source,
+                 const Scalar& alpha, Out out) {
   const bool scaled = alpha.is_complex() || alpha.to_double() != 1;
   return write_along(self, dim, index, scaled ? mul(source, alpha, {}) : source, true, out, "index_add");
 }
 
 Tensor index_copy(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& source, Out out) {
-  check(index.dtype() == DType::int64, "index_copy_(): Expected a long tensor for index, but got ", index.dtype());
+  check(index.dtype() == DType::int64, "index_copy_(): Expected a long tensor for index, but got ",
+        index.dtype());
   return write_along(self, dim, index, source, false, out, "index_copy");
 }
 
@@ -261,8 +299,8 @@ Tensor index_fill(const Tensor& self, int64_t dim, const Tensor& index, const Op
   dim = wrap_dim(dim, self.dim(), "index_fill");
   check_index(index.dtype() == DType::int64, "index_fill_(): Expected dtype int64 for index.");
   check(!value.is_tensor() || value.tensor().dim() == 0,
-        "index_fill_ only supports a 0-dimensional value tensor, but got tensor with ", value.is_tensor() ? value.tensor().dim() : 0,
-        " dimension(s).");
+        "index_fill_ only supports a 0-dimensional value tensor, but got tensor with ",
+        value.is_tensor() ? value.tensor().dim() : 0, " dimension(s).");
   Scalar number = value.is_tensor() ? item(value.tensor(), "index_fill") : value.scalar();
   check(is_complex(self.dtype()) || !number.is_complex(),
         "index_fill_(): Converting complex Scalar to non-complex type is not supported");
@@ -275,8 +313,8 @@ Tensor index_fill(const Tensor& self, int64_t dim, const Tensor& index, const Op
   return result;
 }
 
-Tensor index_reduce(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& source, const std::string& reduce,
-                    bool include_self, Out out) {
+Tensor index_reduce(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& source,
+                    const std::string& reduce, bool include_self, Out out) {
   dim = wrap_dim(dim, self.dim(), "index_reduce");
   check(reduce == "prod" || reduce == "mean" || reduce == "amax" || reduce == "amin",
         "index_reduce(): Expected reduce to be one of prod, mean, amax or amin but got ", reduce, ".");
@@ -284,7 +322,8 @@ Tensor index_reduce(const Tensor& self, int64_t dim, const Tensor& index, const 
   check_source(self, dim, list, source, "index_reduce");
   Dims strides(source.dim(), 0);
   if (source.dim()) strides[dim] = list.dim() ? list.strides()[0] : 0;
-  return scatter_reduce(self, dim, list.view_as(source.sizes(), strides, list.offset()), source, reduce, include_self, out);
+  return scatter_reduce(self, dim, list.view_as(source.sizes(), strides, list.offset()), source, reduce,
+                        include_self, out);
 }
 
 }  // namespace ctorch::ops

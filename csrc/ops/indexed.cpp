@@ -22,7 +22,8 @@ void IndexedCall::run(BadIndex (*kernel)(const IndexedArgs&)) {
     const int64_t size = position_sizes_[d], at = sizes.size() - 1;
     if (size == 1) continue;
     bool merges = at >= 0 && strides[at] == size * position_strides_[d];
-    for (int64_t k = 0; merges && k < count_; ++k) merges = index_strides[at * count_ + k] == size * index_strides_[k * np + d];
+    for (int64_t k = 0; merges && k < count_; ++k)
+      merges = index_strides[at * count_ + k] == size * index_strides_[k * np + d];
     if (merges) {
       sizes[at] *= size;
       strides[at] = position_strides_[d];
@@ -38,7 +39,8 @@ void IndexedCall::run(BadIndex (*kernel)(const IndexedArgs&)) {
   for (int64_t d = 0; d < merged; ++d) {
     for (int64_t k = 0; k < count_; ++k) by_tensor[k * merged + d] = index_strides[d * count_ + k];
   }
-  check(merged <= kMaxIndexedDims && slice_sizes_.size() <= kMaxIndexedDims, op_, ": more than ", kMaxIndexedDims, " dimensions");
+  check(merged <= kMaxIndexedDims && slice_sizes_.size() <= kMaxIndexedDims, op_, ": more than ",
+        kMaxIndexedDims, " dimensions");
   BadIndex bad = kernel({.position_ndim = merged,
                          .position_sizes = sizes.data(),
                          .value_position_strides = strides.data(),

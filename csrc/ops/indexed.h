@@ -1,4 +1,5 @@
-// Building the arguments of the kernels that read and write through index tensors. For the sources of ops/ only.
+// Building the arguments of the kernels that read and write through index tensors. For the sources of ops/
+// only.
 #pragma once
 
 #include "core/tensor.h"
@@ -33,7 +34,8 @@ class IndexedCall {
   void slice(int64_t dim, int64_t value_stride) {
     const int64_t size = table_.sizes()[dim], stride = table_.strides()[dim], last = slice_sizes_.size() - 1;
     if (size == 1) return;
-    if (last >= 0 && slice_strides_[last] == size * stride && slice_value_strides_[last] == size * value_stride) {
+    if (last >= 0 && slice_strides_[last] == size * stride &&
+        slice_value_strides_[last] == size * value_stride) {
       slice_sizes_[last] *= size;
       slice_strides_[last] = stride;
       slice_value_strides_[last] = value_stride;

@@ -52,7 +52,8 @@ Tensor cat_checked(const std::vector<Tensor>& pieces, int64_t dim, Dims sizes, D
     return result;
   }
   for (const Tensor& t : pieces) {
-    check(!out || t.storage() != out.target->storage(), "cat: unsupported operation: the input tensors cannot refer to any of the output memory "
+    check(!out || t.storage() != out.target->storage(),
+          "cat: unsupported operation: the input tensors cannot refer to any of the output memory "
           "locations. Found overlap in input tensor");
   }
   Tensor result = make_result(sizes, dtype, pieces.empty() ? Device{} : pieces[0].device(), out, "cat");
@@ -90,10 +91,12 @@ Tensor cat(TensorList tensors, int64_t dim, Out out) {
   for (size_t i = 0; i < tensors.size(); ++i) {
     const Tensor& t = tensors[i];
     if (is_skipped(t)) continue;
-    check(t.dim() == first->dim(), "cat: Tensors must have same number of dimensions: got ", first->dim(), " and ", t.dim());
+    check(t.dim() == first->dim(), "cat: Tensors must have same number of dimensions: got ", first->dim(),
+          " and ", t.dim());
     for (int64_t d = 0; d < t.dim(); ++d) {
-      check(d == dim || t.sizes()[d] == sizes[d], "cat: Sizes of tensors must match except in dimension ", dim, ". Expected size ", sizes[d],
-            " but got size ", t.sizes()[d], " for tensor number ", i, " in the list.");
+      check(d == dim || t.sizes()[d] == sizes[d], "cat: Sizes of tensors must match except in dimension ",
+            dim, ". Expected size ", sizes[d], " but got size ", t.sizes()[d], " for tensor number ", i,
+            " in the list.");
     }
     sizes[dim] += t.sizes()[dim];
     pieces.push_back(t);
@@ -109,7 +112,8 @@ Tensor stack(TensorList tensors, int64_t dim, Out out) {
   std::vector<Tensor> pieces;
   for (size_t i = 0; i < tensors.size(); ++i) {
     const Tensor& t = tensors[i];
-    check(t.sizes() == sizes, "stack expects each tensor to be equal size, but got ", sizes, " at entry 0 and ", t.sizes(), " at entry ", i);
+    check(t.sizes() == sizes, "stack expects each tensor to be equal size, but got ", sizes,
+          " at entry 0 and ", t.sizes(), " at entry ", i);
     dtype = promote_types(dtype, t.dtype());
     Dims s = t.sizes(), st = t.strides();
     st.insert(dim, dim < t.dim() ? s[dim] * st[dim] : 1);

@@ -15,14 +15,19 @@ struct CountedMask {
 };
 
 CountedMask counted(const Tensor& mask) {
-  CountedMask m{contiguous(is_bool(mask.dtype()) || mask.dtype() == DType::uint8 ? mask : to_dtype(mask, DType::boolean)), {}, 0};
+  CountedMask m{
+      contiguous(is_bool(mask.dtype()) || mask.dtype() == DType::uint8 ? mask
+                                                                       : to_dtype(mask, DType::boolean)),
+      {},
+      0};
   m.starts = empty(Dims{mask_blocks(m.bytes.numel())}, DType::int64);
   m.n_true = cpu_kernels().index.count_mask(m.data(), m.bytes.numel(), m.starts.data<int64_t>());
   return m;
 }
 
 void check_mask(const Tensor& mask, const char* op) {
-  check(is_bool(mask.dtype()) || mask.dtype() == DType::uint8, op, ": expected BoolTensor for mask, got ", mask.dtype());
+  check(is_bool(mask.dtype()) || mask.dtype() == DType::uint8, op, ": expected BoolTensor for mask, got ",
+        mask.dtype());
 }
 
 Tensor expanded(const Tensor& t, IntList sizes, const char* op) {
@@ -34,37 +39,59 @@ Tensor expanded(const Tensor& t, IntList sizes, const char* op) {
 Tensor coordinates(const Tensor& self) {
   CountedMask m = counted(self);
   Tensor columns = empty(Dims{self.dim(), m.n_true}, DType::int64, self.device());
-  cpu_kernels().index.nonzero(m.data(), self.numel(), m.block_starts(), self.dim(), self.sizes().data(), columns.data<int64_t>(), m.n_true);
+  cpu_kernels().index.nonzero(m.data(), self.numel(), m.block_starts(), self.dim(), self.sizes().data(),
+                              columns.data<int64_t>(), m.n_true);
   return columns;
+}
+
+// The elements of source, one after the other, to where the mask is true.
+void scatter_at(const Tensor& self, const CountedMask& m, const Tensor& source) {
+  Tensor from = contiguous(apart_from(self, source)), to = contiguous(self);
+  cpu_kernels().index.masked_scatter[move_size(self.dtype())](to.data(), m.data(), to.numel(),
+                                                              m.block_starts(), from.data());
+  if (!to.is_same(self)) copy_(self, to);
 }
 
 }  // namespace
 
 Tensor masked_select(const Tensor& self, const Tensor& mask, Out out) {
   check_mask(mask, "masked_select");
-  check(!out || out.target->dtype() == self.dtype(), "masked_select(): self and result must have the same scalar type");
+  check(!out || out.target->dtype() == self.dtype(),
+        "masked_select(): self and result must have the same scalar type");
   check_apart(out, {&self, &mask}, "masked_select");
   Dims sizes = broadcast_shapes(self.sizes(), mask.sizes(), "masked_select");
   CountedMask m = counted(expanded(mask, sizes, "masked_select"));
   Tensor from = contiguous(expanded(self, sizes, "masked_select"));
   Tensor result = make_result(Dims{m.n_true}, self.dtype(), self.device(), out, "masked_select");
-  cpu_kernels().index.masked_select[move_size(self.dtype())](from.data(), m.data(), from.numel(), m.block_starts(), result.data());
+  cpu_kernels().index.masked_select[move_size(self.dtype())](from.data(), m.data(), from.numel(),
+                                                             m.block_starts(), result.data());
   return finish_result(result, out);
 }
 
 Tensor masked_scatter(const Tensor& self, const Tensor& mask, const Tensor& source, Out out) {
-  check(is_bool(mask.dtype()), "masked_scatter_ only supports boolean masks, but got mask with dtype ", mask.dtype());
-  check(self.dtype() == source.dtype(), "masked_scatter: expected self and source to have same dtypes but got ", self.dtype(), " and ", source.dtype());
+  check(is_bool(mask.dtype()), "masked_scatter_ only supports boolean masks, but got mask with dtype ",
+        mask.dtype());
+  check(self.dtype() == source.dtype(),
+        "masked_scatter: expected self and source to have same dtypes but got ", self.dtype(), " and ",
+        source.dtype());
   Dims sizes = broadcast_shapes(self.sizes(), mask.sizes(), "masked_scatter");
-  check(!out.inplace || same(sizes, self.sizes()), "masked_scatter_: expected a mask that broadcasts to shape ", self.sizes(), ", got ", mask.sizes());
+  check(!out.inplace || same(sizes, self.sizes()),
+        "masked_scatter_: expected a mask that broadcasts to shape ", self.sizes(), ", got ", mask.sizes());
   CountedMask m = counted(expanded(mask, sizes, "masked_scatter"));
-  check(m.n_true <= source.numel(), "masked_scatter: expected number of elements in source to be at least the number of ones in the mask (",
-        m.n_true, "), got ", source.numel());
+  check(
+      m.n_true <= source.numel(),
+      "masked_scatter: expected number of elements in source to be at least the number of ones in the mask (",
+      m.n_true, "), got ", source.numel());
   Tensor result = start_from(expanded(self, sizes, "masked_scatter"), out, "masked_scatter");
-  Tensor from = contiguous(apart_from(result, source)), to = contiguous(result);
-  cpu_kernels().index.masked_scatter[move_size(self.dtype())](to.data(), m.data(), to.numel(), m.block_starts(), from.data());
-  if (!to.is_same(result)) copy_(result, to);
+  scatter_at(result, m, source);
   return result;
+}
+
+void masked_assign(const Tensor& self, const Tensor& mask, const Tensor& values) {
+  CountedMask m = counted(mask);
+  check(m.n_true == values.numel(), "shape mismatch: value tensor of shape ", values.sizes(),
+        " cannot be broadcast to indexing result of shape ", Dims{m.n_true});
+  scatter_at(self, m, values);
 }
 
 Tensor masked_scatter_backward(const Tensor& grad, const Tensor& mask, IntList sizes) {

@@ -19,26 +19,30 @@ void check_index_dtype(const Tensor& index, const char* op) {
 int64_t ndim_of(const Tensor& t) { return std::max<int64_t>(t.dim(), 1); }
 
 // index, like `other`, must not be larger than it, except along dim.
-void check_shape(const Tensor& index, const Tensor& other, int64_t dim, bool along_dim_too, const char* op, const char* what) {
-  check(ndim_of(index) == ndim_of(other), op, "(): Index tensor must have the same number of dimensions as ", what, " tensor, got ",
-        index.sizes(), " and ", other.sizes());
+void check_shape(const Tensor& index, const Tensor& other, int64_t dim, bool along_dim_too, const char* op,
+                 const char* what) {
+  check(ndim_of(index) == ndim_of(other), op, "(): Index tensor must have the same number of dimensions as ",
+        what, " tensor, got ", index.sizes(), " and ", other.sizes());
   for (int64_t d = 0; d < index.dim(); ++d) {
     const int64_t limit = other.dim() ? other.sizes()[d] : 1;
-    check((d == dim && !along_dim_too) || index.sizes()[d] <= limit, op, "(): Size does not match at dimension ", d, " expected index ",
-          index.sizes(), " to be no larger than ", what, " ", other.sizes(), " apart from dimension ", dim);
+    check((d == dim && !along_dim_too) || index.sizes()[d] <= limit, op,
+          "(): Size does not match at dimension ", d, " expected index ", index.sizes(),
+          " to be no larger than ", what, " ", other.sizes(), " apart from dimension ", dim);
   }
 }
 
 // Pairs table and value (a pointer and strides) at index, along dim.
-void run_along(BadIndex (*kernel)(const AlongDimArgs&), const Tensor& table, const Tensor& index, char* value, IntList value_strides,
-               int64_t dim, const char* op) {
+void run_along(BadIndex (*kernel)(const AlongDimArgs&), const Tensor& table, const Tensor& index, char* value,
+               IntList value_strides, int64_t dim, const char* op) {
   if (index.numel() == 0) return;
   Dims sizes, index_strides, table_strides, strides;
   for (int64_t d = 0; d < index.dim(); ++d) {
     const int64_t n = index.sizes()[d], last = sizes.size() - 1;
-    const int64_t is = index.strides()[d], ts = table.dim() ? table.strides()[d] : 0, vs = value_strides.empty() ? 0 : value_strides[static_cast<size_t>(d)];
+    const int64_t is = index.strides()[d], ts = table.dim() ? table.strides()[d] : 0,
+                  vs = value_strides.empty() ? 0 : value_strides[static_cast<size_t>(d)];
     if (d == dim || n == 1) continue;
-    if (last >= 0 && index_strides[last] == n * is && table_strides[last] == n * ts && strides[last] == n * vs) {
+    if (last >= 0 && index_strides[last] == n * is && table_strides[last] == n * ts &&
+        strides[last] == n * vs) {
       sizes[last] *= n;
       index_strides[last] = is;
       table_strides[last] = ts;
@@ -66,20 +70,23 @@ void run_along(BadIndex (*kernel)(const AlongDimArgs&), const Tensor& table, con
                          .index = index.data<const int64_t>(),
                          .table = table.data(),
                          .value = value});
-  if (bad.tensor >= 0) fail(ErrorKind::runtime, "index ", bad.value, " is out of bounds for dimension ", dim, " with size ", bound, " (", op, ")");
+  if (bad.tensor >= 0)
+    fail(ErrorKind::runtime, "index ", bad.value, " is out of bounds for dimension ", dim, " with size ",
+         bound, " (", op, ")");
 }
 
 using Kernel = BadIndex (*)(const AlongDimArgs&);
 
 // Writes src (or one value for all, if its strides are 0) into a copy of self, by a kernel.
-Tensor scatter_into(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& src, bool one_value, Kernel kernel, Out out,
-                    const char* op) {
+Tensor scatter_into(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& src, bool one_value,
+                    Kernel kernel, Out out, const char* op) {
   dim = wrap_dim(dim, self.dim(), op);
   check_index_dtype(index, op);
   if (index.numel() > 0) {
     check_shape(index, self, dim, false, op, "self");
     if (!one_value) {
-      check(src.dtype() == self.dtype(), op, "(): Expected self.dtype to be equal to src.dtype, got ", self.dtype(), " and ", src.dtype());
+      check(src.dtype() == self.dtype(), op, "(): Expected self.dtype to be equal to src.dtype, got ",
+            self.dtype(), " and ", src.dtype());
       check_shape(index, src, dim, true, op, "src");
     }
   }
@@ -89,20 +96,27 @@ Tensor scatter_into(const Tensor& self, int64_t dim, const Tensor& index, const 
   check_implemented(kernel, op, ": not implemented for dtype ", self.dtype());
   Tensor from = apart_from(result, src);
   run_along(kernel, result, apart_from(result, to_int64(index)), from.data(),
-            one_value ? Dims(index.dim(), 0) : from.dim() ? from.strides() : Dims(index.dim(), 0), dim, op);
+            one_value    ? Dims(index.dim(), 0)
+            : from.dim() ? from.strides()
+                         : Dims(index.dim(), 0),
+            dim, op);
   return result;
 }
 
 Tensor number(const Scalar& value, const Tensor& like, const char* op) {
-  check(is_complex(like.dtype()) || !value.is_complex(), op, "(): value cannot be converted to type ", like.dtype(), " without overflow");
+  check(is_complex(like.dtype()) || !value.is_complex(), op, "(): value cannot be converted to type ",
+        like.dtype(), " without overflow");
   return scalar_tensor(value, like.dtype(), like.device());
 }
 
-Kernel reduce_kernel(ScatterOp op, DType dt) { return cpu_kernels().index.scatter_reduce[static_cast<int>(op)][static_cast<int>(dt)]; }
+Kernel reduce_kernel(ScatterOp op, DType dt) {
+  return cpu_kernels().index.scatter_reduce[static_cast<int>(op)][static_cast<int>(dt)];
+}
 Kernel assign_kernel(DType dt) { return cpu_kernels().index.scatter[move_size(dt)]; }
 
 Kernel old_reduce_kernel(const std::string& reduce, DType dt) {
-  check(reduce == "add" || reduce == "multiply", "scatter(): reduce argument must be either add or multiply, got ", reduce);
+  check(reduce == "add" || reduce == "multiply",
+        "scatter(): reduce argument must be either add or multiply, got ", reduce);
   return reduce_kernel(reduce == "add" ? ScatterOp::add : ScatterOp::multiply, dt);
 }
 
@@ -116,7 +130,9 @@ Tensor identity_of(ScatterOp op, DType dt) {
       const bool low = op == ScatterOp::amax;
       if (op == ScatterOp::amax || op == ScatterOp::amin) {
         if constexpr (is_float_v<T>) {
-          value = Scalar(low ? -std::numeric_limits<double>::infinity() : std::numeric_limits<double>::infinity()).to<T>();
+          value =
+              Scalar(low ? -std::numeric_limits<double>::infinity() : std::numeric_limits<double>::infinity())
+                  .to<T>();
         } else {
           value = low ? std::numeric_limits<T>::min() : std::numeric_limits<T>::max();
         }
@@ -133,11 +149,13 @@ Tensor gather(const Tensor& self, int64_t dim, const Tensor& index, bool, Out ou
   dim = wrap_dim(dim, self.dim(), "gather");
   check_index_dtype(index, "gather");
   if (index.numel() > 0) check_shape(index, self, dim, false, "gather", "input");
-  check(!out || out.target->dtype() == self.dtype(), "gather(): Expected self.dtype to be equal to out.dtype");
+  check(!out || out.target->dtype() == self.dtype(),
+        "gather(): Expected self.dtype to be equal to out.dtype");
   check_apart(out, {&self, &index}, "gather");
   Tensor list = to_int64(index);
   Tensor result = make_result(index.sizes(), self.dtype(), self.device(), out, "gather");
-  run_along(cpu_kernels().index.gather[move_size(self.dtype())], self, list, result.data(), result.strides(), dim, "gather");
+  run_along(cpu_kernels().index.gather[move_size(self.dtype())], self, list, result.data(), result.strides(),
+            dim, "gather");
   return finish_result(result, out);
 }
 
@@ -158,40 +176,51 @@ Tensor scatter(const Tensor& self, int64_t dim, const Tensor& index, const Tenso
 }
 
 Tensor scatter_value(const Tensor& self, int64_t dim, const Tensor& index, const Scalar& value, Out out) {
-  return scatter_into(self, dim, index, number(value, self, "scatter"), true, assign_kernel(self.dtype()), out, "scatter");
+  return scatter_into(self, dim, index, number(value, self, "scatter"), true, assign_kernel(self.dtype()),
+                      out, "scatter");
 }
 
-Tensor scatter_with_reduce(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& src, const std::string& reduce, Out out) {
+Tensor scatter_with_reduce(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& src,
+                           const std::string& reduce, Out out) {
   return scatter_into(self, dim, index, src, false, old_reduce_kernel(reduce, self.dtype()), out, "scatter");
 }
 
-Tensor scatter_value_with_reduce(const Tensor& self, int64_t dim, const Tensor& index, const Scalar& value, const std::string& reduce,
-                                 Out out) {
-  return scatter_into(self, dim, index, number(value, self, "scatter"), true, old_reduce_kernel(reduce, self.dtype()), out, "scatter");
+Tensor scatter_value_with_reduce(const Tensor& self, int64_t dim, const Tensor& index, const Scalar& value,
+                                 const std::string& reduce, Out out) {
+  return scatter_into(self, dim, index, number(value, self, "scatter"), true,
+                      old_reduce_kernel(reduce, self.dtype()), out, "scatter");
 }
 
 Tensor scatter_add(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& src, Out out) {
-  return scatter_into(self, dim, index, src, false, reduce_kernel(ScatterOp::add, self.dtype()), out, "scatter_add");
+  return scatter_into(self, dim, index, src, false, reduce_kernel(ScatterOp::add, self.dtype()), out,
+                      "scatter_add");
 }
 
-Tensor scatter_reduce(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& src, const std::string& reduce,
-                      bool include_self, Out out) {
+Tensor scatter_reduce(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& src,
+                      const std::string& reduce, bool include_self, Out out) {
   struct Name {
     const char* text;
     ScatterOp op;
   };
-  constexpr Name kNames[] = {
-      {"sum", ScatterOp::add}, {"mean", ScatterOp::add}, {"prod", ScatterOp::multiply}, {"amax", ScatterOp::amax}, {"amin", ScatterOp::amin}};
-  const auto* name = std::find_if(std::begin(kNames), std::end(kNames), [&](const Name& n) { return reduce == n.text; });
-  check(name != std::end(kNames), "scatter_reduce(): reduce argument must be either sum, prod, mean, amax or amin, got ", reduce);
+  constexpr Name kNames[] = {{"sum", ScatterOp::add},
+                             {"mean", ScatterOp::add},
+                             {"prod", ScatterOp::multiply},
+                             {"amax", ScatterOp::amax},
+                             {"amin", ScatterOp::amin}};
+  const auto* name =
+      std::find_if(std::begin(kNames), std::end(kNames), [&](const Name& n) { return reduce == n.text; });
+  check(name != std::end(kNames),
+        "scatter_reduce(): reduce argument must be either sum, prod, mean, amax or amin, got ", reduce);
   Kernel kernel = reduce_kernel(name->op, self.dtype());
-  if (include_self && reduce != "mean") return scatter_into(self, dim, index, src, false, kernel, out, "scatter_reduce");
+  if (include_self && reduce != "mean")
+    return scatter_into(self, dim, index, src, false, kernel, out, "scatter_reduce");
 
   Tensor result = start_from(self, out, "scatter_reduce");
   const Out in_place{&result, true};
   Tensor list = apart_from(result, index), from = apart_from(result, src);
   if (!include_self) {
-    scatter_into(result, dim, list, identity_of(name->op, self.dtype()), true, assign_kernel(self.dtype()), in_place, "scatter_reduce");
+    scatter_into(result, dim, list, identity_of(name->op, self.dtype()), true, assign_kernel(self.dtype()),
+                 in_place, "scatter_reduce");
   }
   scatter_into(result, dim, list, from, false, kernel, in_place, "scatter_reduce");
   if (reduce == "mean") {
@@ -200,9 +229,11 @@ Tensor scatter_reduce(const Tensor& self, int64_t dim, const Tensor& index, cons
     const Out into_counts{&counts, true};
     Tensor one = scalar_tensor(Scalar(1), self.dtype());
     if (!include_self) {  // 0 where something is written, and 1, which changes nothing, elsewhere
-      scatter_into(counts, dim, list, scalar_tensor(Scalar(0), self.dtype()), true, assign_kernel(self.dtype()), into_counts, "scatter_reduce");
+      scatter_into(counts, dim, list, scalar_tensor(Scalar(0), self.dtype()), true,
+                   assign_kernel(self.dtype()), into_counts, "scatter_reduce");
     }
-    scatter_into(counts, dim, list, one, true, reduce_kernel(ScatterOp::add, self.dtype()), into_counts, "scatter_reduce");
+    scatter_into(counts, dim, list, one, true, reduce_kernel(ScatterOp::add, self.dtype()), into_counts,
+                 "scatter_reduce");
     if (is_differentiable(self.dtype())) {
       div(result, counts, in_place);
     } else {
@@ -217,7 +248,8 @@ Tensor scatter_reduce(const Tensor& self, int64_t dim, const Tensor& index, cons
 Tensor take(const Tensor& self, const Tensor& index, Out out) {
   check(index.dtype() == DType::int64, "take(): Expected a long tensor for index, but got ", index.dtype());
   check_index(self.numel() > 0 || index.numel() == 0, "take(): tried to take from an empty tensor");
-  check(!out || out.target->dtype() == self.dtype(), "take(): self and out expected to have the same dtype, got self ", self.dtype());
+  check(!out || out.target->dtype() == self.dtype(),
+        "take(): self and out expected to have the same dtype, got self ", self.dtype());
   check_apart(out, {&self, &index}, "take");
   Tensor flat = contiguous(self);
   flat = flat.view_as({flat.numel()}, {1}, flat.offset());
@@ -232,9 +264,11 @@ Tensor take(const Tensor& self, const Tensor& index, Out out) {
 
 Tensor put(const Tensor& self, const Tensor& index, const Tensor& source, bool accumulate, Out out) {
   check(index.dtype() == DType::int64, "put_(): Expected a long tensor for index, but got ", index.dtype());
-  check(self.dtype() == source.dtype(), "put_(): self and source expected to have the same dtype, but got self.dtype = ", self.dtype(),
+  check(self.dtype() == source.dtype(),
+        "put_(): self and source expected to have the same dtype, but got self.dtype = ", self.dtype(),
         " and source.dtype = ", source.dtype());
-  check(index.numel() == source.numel(), "put_(): Expected source and index to have the same number of elements, but got source.numel() = ",
+  check(index.numel() == source.numel(),
+        "put_(): Expected source and index to have the same number of elements, but got source.numel() = ",
         source.numel(), ", index.numel() = ", index.numel());
   check_index(self.numel() > 0 || index.numel() == 0, "put_(): Tried to put elements into an empty tensor");
   Tensor result = start_from(self, out, "put");

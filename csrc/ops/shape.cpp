@@ -9,12 +9,15 @@ namespace ctorch::ops {
 
 Tensor repeat(const Tensor& self, IntList repeats) {
   const int64_t n = static_cast<int64_t>(repeats.size()), lead = n - self.dim();
-  check(lead >= 0, "repeat: Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor, got ",
+  check(lead >= 0,
+        "repeat: Number of dimensions of repeat dims can not be smaller than number of dimensions of tensor, "
+        "got ",
         ShapeText{repeats}, " for shape ", self.sizes());
   Dims sizes(n), from_strides, to_strides, pairs;
   for (int64_t d = 0; d < n; ++d) {
     check(repeats[d] >= 0, "repeat: Trying to create tensor with negative dimension ", repeats[d]);
-    check(!__builtin_mul_overflow(repeats[d], d < lead ? 1 : self.sizes()[d - lead], &sizes[d]), "repeat: the size of dimension ", d, " overflows");
+    check(!__builtin_mul_overflow(repeats[d], d < lead ? 1 : self.sizes()[d - lead], &sizes[d]),
+          "repeat: the size of dimension ", d, " overflows");
   }
   Tensor result = empty(sizes, self.dtype(), self.device());
   if (result.numel() == 0) return result;
@@ -38,12 +41,27 @@ Tensor flip(const Tensor& self, IntList dims) {
   if (self.numel() == 0) return result;
   Dims strides = self.strides();
   int64_t offset = self.offset();
+  const int64_t last = self.dim() - 1;
+  const bool rows = last >= 0 && std::find(wrapped.begin(), wrapped.end(), last) != wrapped.end() &&
+                    strides[last] == 1 && result.strides()[last] == 1 && self.sizes()[last] >= 16 &&
+                    last <= kMaxIndexedDims;
   for (int64_t d : wrapped) {
-    if (self.dim() == 0) break;
+    if (self.dim() == 0 || (rows && d == last)) continue;
     offset += (self.sizes()[d] - 1) * strides[d];
     strides[d] = -strides[d];
   }
-  copy_(result, self.view_as(self.sizes(), strides, offset));
+  if (!rows) {
+    copy_(result, self.view_as(self.sizes(), strides, offset));
+    return result;
+  }
+  cpu_kernels().index.reverse[move_size(self.dtype())](
+      {.ndim = last,
+       .length = self.sizes()[last],
+       .sizes = self.sizes().data(),
+       .in_strides = strides.data(),
+       .out_strides = result.strides().data(),
+       .in = self.data() + (offset - self.offset()) * self.item_size(),
+       .out = result.data()});
   return result;
 }
 
@@ -79,7 +97,8 @@ Tensor roll(const Tensor& self, IntList shifts, IntList dims) {
     roll_parts(flat.view_as(line, {1}, flat.offset()), result.view_as(line, {1}, 0), shifts, zero);
     return result;
   }
-  check(shifts.size() == dims.size(), "roll: shifts and dimensions must align. shifts: ", shifts.size(), ", dims:", dims.size());
+  check(shifts.size() == dims.size(), "roll: shifts and dimensions must align. shifts: ", shifts.size(),
+        ", dims:", dims.size());
   Tensor result = empty(self.sizes(), self.dtype(), self.device());
   // A dim that is named twice is shifted by the sum.
   Dims once, sums;
@@ -153,8 +172,12 @@ Tensor triangle_indices(int64_t rows, int64_t cols, int64_t offset, DType dtype,
 
 }  // namespace
 
-Tensor tril(const Tensor& self, int64_t diagonal, Out out) { return triangle(self, diagonal, false, out, "tril"); }
-Tensor triu(const Tensor& self, int64_t diagonal, Out out) { return triangle(self, diagonal, true, out, "triu"); }
+Tensor tril(const Tensor& self, int64_t diagonal, Out out) {
+  return triangle(self, diagonal, false, out, "tril");
+}
+Tensor triu(const Tensor& self, int64_t diagonal, Out out) {
+  return triangle(self, diagonal, true, out, "triu");
+}
 Tensor tril_indices(int64_t row, int64_t col, int64_t offset, DType dtype) {
   return triangle_indices(row, col, offset, dtype, false, "tril_indices");
 }
@@ -182,30 +205,39 @@ Tensor diag_embed(const Tensor& self, int64_t offset, int64_t dim1, int64_t dim2
   }
   diagonal_sizes.push_back(length);
   diagonal_strides.push_back(result.strides()[d1] + result.strides()[d2]);
-  const int64_t start = length == 0 ? 0 : offset >= 0 ? offset * result.strides()[d2] : -offset * result.strides()[d1];
+  const int64_t start = length == 0   ? 0
+                        : offset >= 0 ? offset * result.strides()[d2]
+                                      : -offset * result.strides()[d1];
   copy_(result.view_as(diagonal_sizes, diagonal_strides, start), self);
   return result;
 }
 
 Tensor constant_pad_nd(const Tensor& self, IntList pad, const Scalar& value) {
   const int64_t n = self.dim(), pairs = static_cast<int64_t>(pad.size()) / 2;
-  check(pad.size() % 2 == 0, "constant_pad_nd: Length of pad must be even but instead it equals ", pad.size());
-  check(pairs <= n, "constant_pad_nd: Length of pad should be no more than twice the number of dimensions of the input. Pad length is ", pad.size(),
-        " while the input has ", n, " dimensions.");
+  check(pad.size() % 2 == 0, "constant_pad_nd: Length of pad must be even but instead it equals ",
+        pad.size());
+  check(pairs <= n,
+        "constant_pad_nd: Length of pad should be no more than twice the number of dimensions of the input. "
+        "Pad length is ",
+        pad.size(), " while the input has ", n, " dimensions.");
   Dims sizes = self.sizes(), inner_sizes = self.sizes(), from_start(n), to_start(n);
   for (int64_t i = 0; i < pairs; ++i) {
-    const int64_t d = n - 1 - i, before = pad[static_cast<size_t>(2 * i)], after = pad[static_cast<size_t>(2 * i + 1)];
-    check(!__builtin_add_overflow(sizes[d], before, &sizes[d]) && !__builtin_add_overflow(sizes[d], after, &sizes[d]),
+    const int64_t d = n - 1 - i, before = pad[static_cast<size_t>(2 * i)],
+                  after = pad[static_cast<size_t>(2 * i + 1)];
+    check(!__builtin_add_overflow(sizes[d], before, &sizes[d]) &&
+              !__builtin_add_overflow(sizes[d], after, &sizes[d]),
           "constant_pad_nd: the size of dimension ", d, " overflows");
-    check(sizes[d] >= 0, "constant_pad_nd: The input size ", self.sizes()[d], ", plus negative padding ", before, " and ", after,
-          " resulted in a negative output size, which is invalid. Check dimension ", d, " of your input.");
+    check(sizes[d] >= 0, "constant_pad_nd: The input size ", self.sizes()[d], ", plus negative padding ",
+          before, " and ", after, " resulted in a negative output size, which is invalid. Check dimension ",
+          d, " of your input.");
     from_start[d] = std::max<int64_t>(-before, 0);
     to_start[d] = std::max<int64_t>(before, 0);
     inner_sizes[d] = std::max<int64_t>(std::min(sizes[d] - to_start[d], self.sizes()[d] - from_start[d]), 0);
   }
   const bool channels_last = !self.is_contiguous() && is_channels_last(self.sizes(), self.strides());
-  Tensor result = channels_last ? empty_strided(sizes, channels_last_strides(sizes), self.dtype(), self.device())
-                                : empty(sizes, self.dtype(), self.device());
+  Tensor result = channels_last
+                      ? empty_strided(sizes, channels_last_strides(sizes), self.dtype(), self.device())
+                      : empty(sizes, self.dtype(), self.device());
   fill_(result, value);
   int64_t from = self.offset(), to = 0, numel = 1;
   for (int64_t d = 0; d < n; ++d) {
@@ -213,7 +245,8 @@ Tensor constant_pad_nd(const Tensor& self, IntList pad, const Scalar& value) {
     to += to_start[d] * result.strides()[d];
     numel *= inner_sizes[d];
   }
-  if (numel > 0) copy_(result.view_as(inner_sizes, result.strides(), to), self.view_as(inner_sizes, self.strides(), from));
+  if (numel > 0)
+    copy_(result.view_as(inner_sizes, result.strides(), to), self.view_as(inner_sizes, self.strides(), from));
   return result;
 }
 

@@ -22,7 +22,8 @@ struct Lines {
   Tensor data;
   int64_t dim, last, length, count;
 
-  Lines(const Tensor& t, int64_t d, const char* op) : dim(wrap_dim(d, t.dim(), op)), last(std::max<int64_t>(t.dim() - 1, 0)) {
+  Lines(const Tensor& t, int64_t d, const char* op)
+      : dim(wrap_dim(d, t.dim(), op)), last(std::max<int64_t>(t.dim() - 1, 0)) {
     data = t.dim() ? contiguous(swapped(t, dim, last)) : t;
     length = t.dim() ? t.sizes()[dim] : 1;
     count = length ? t.numel() / length : 0;
@@ -50,31 +51,34 @@ struct Sorted {
 Sorted sort_lines(const Lines& lines, bool descending, bool want_values, const char* op) {
   const DType dt = lines.data.dtype();
   Sorted s{want_values ? lines.result(lines.length, dt) : Tensor(), lines.result(lines.length, DType::int64)};
-  found(cpu_kernels().sort.sort[static_cast<int>(dt)], op, dt)({.lines = lines.count,
-                                                                .length = lines.length,
-                                                                .descending = descending,
-                                                                .in = lines.data.data(),
-                                                                .values = want_values ? s.values.data() : nullptr,
-                                                                .indices = s.indices.data<int64_t>()});
+  found(cpu_kernels().sort.sort[static_cast<int>(dt)], op,
+        dt)({.lines = lines.count,
+             .length = lines.length,
+             .descending = descending,
+             .in = lines.data.data(),
+             .values = want_values ? s.values.data() : nullptr,
+             .indices = s.indices.data<int64_t>()});
   return s;
 }
 
 // A result in the order of dims of `like`, as PyTorch's sort has it.
 Tensor laid_out_as(const Tensor& like, const Lines& lines, const Tensor& t) {
   if (lines.dim == lines.last && like.is_contiguous()) return t;
-  Tensor result = is_dense(like.sizes(), like.strides()) ? empty_like(like, t.dtype()) : empty(like.sizes(), t.dtype(), like.device());
+  Tensor result = is_dense(like.sizes(), like.strides()) ? empty_like(like, t.dtype())
+                                                         : empty(like.sizes(), t.dtype(), like.device());
   copy_(result, swapped(t, lines.dim, lines.last));
   return result;
 }
 
-// The value and its index at `position` of every sorted line.
-std::tuple<Tensor, Tensor> pick(const Tensor& self, const Lines& lines, const Sorted& s, const int64_t* position, bool keepdim) {
-  Tensor values = lines.result(1, self.dtype()), indices = lines.result(1, DType::int64);
+// The values at `indices`, one for each line, and the indices, in the shape of a reduction.
+std::tuple<Tensor, Tensor> picked(const Tensor& self, const Lines& lines, const Tensor& indices,
+                                  bool keepdim) {
+  Tensor values = lines.result(1, self.dtype());
   const int64_t bytes = self.item_size();
   for (int64_t i = 0; i < lines.count; ++i) {
-    const int64_t at = s.indices.data<const int64_t>()[i * lines.length + position[i]];
-    indices.data<int64_t>()[i] = at;
-    std::memcpy(values.data() + i * bytes, lines.data.data() + (i * lines.length + at) * bytes, static_cast<size_t>(bytes));
+    const int64_t at = indices.data<const int64_t>()[i];
+    std::memcpy(values.data() + i * bytes, lines.data.data() + (i * lines.length + at) * bytes,
+                static_cast<size_t>(bytes));
   }
   auto shape = [&](const Tensor& t) {
     if (self.dim() == 0) return t;
@@ -88,22 +92,37 @@ std::tuple<Tensor, Tensor> pick(const Tensor& self, const Lines& lines, const So
   return {shape(values), shape(indices)};
 }
 
-void check_not_empty(const Tensor& self, const Lines& lines, const char* op) {
-  check_index(lines.length > 0 || self.numel() > 0, op, "(): Expected reduction dim ", lines.dim, " to have non-zero size.");
+// What a sort would put at `position` of every line.
+std::tuple<Tensor, Tensor> select_at(const Tensor& self, const Lines& lines, const int64_t* position,
+                                     bool keepdim, const char* op) {
+  Tensor indices = lines.result(1, DType::int64);
+  found(cpu_kernels().sort.select[static_cast<int>(self.dtype())], op,
+        self.dtype())({.lines = lines.count,
+                       .length = lines.length,
+                       .in = lines.data.data(),
+                       .position = position,
+                       .indices = indices.data<int64_t>()});
+  return picked(self, lines, indices, keepdim);
 }
 
-std::tuple<Tensor, Tensor> median_of(const Tensor& self, int64_t dim, bool keepdim, bool ignore_nan, const char* op) {
+void check_not_empty(const Tensor& self, const Lines& lines, const char* op) {
+  check_index(lines.length > 0 || self.numel() > 0, op, "(): Expected reduction dim ", lines.dim,
+              " to have non-zero size.");
+}
+
+std::tuple<Tensor, Tensor> median_of(const Tensor& self, int64_t dim, bool keepdim, bool ignore_nan,
+                                     const char* op) {
   Lines lines(self, dim, op);
   check_not_empty(self, lines, op);
-  Sorted s = sort_lines(lines, false, false, op);
   Tensor position = empty(Dims{lines.count}, DType::int64);
   int64_t* p = position.data<int64_t>();
-  cpu_kernels().sort.count_nan[static_cast<int>(self.dtype())](lines.data.data(), lines.count, lines.length, p);
+  found(cpu_kernels().sort.count_nan[static_cast<int>(self.dtype())], op, self.dtype())(
+      lines.data.data(), lines.count, lines.length, p);
   for (int64_t i = 0; i < lines.count; ++i) {
     const int64_t numbers = lines.length - p[i];
     p[i] = !ignore_nan && p[i] > 0 ? numbers : std::max<int64_t>(numbers - 1, 0) / 2;
   }
-  return pick(self, lines, s, p, keepdim);
+  return select_at(self, lines, p, keepdim, op);
 }
 
 Tensor median_of_all(const Tensor& self, bool ignore_nan, const char* op) {
@@ -129,29 +148,34 @@ Tensor argsort(const Tensor& self, int64_t dim, bool descending, bool) {
 
 std::tuple<Tensor, Tensor> topk(const Tensor& self, int64_t k, int64_t dim, bool largest, bool) {
   Lines lines(self, dim, "topk");
-  check(k >= 0 && k <= lines.length, "topk: selected index k out of range: got k=", k, " for a dimension of size ", lines.length);
+  check(k >= 0 && k <= lines.length, "topk: selected index k out of range: got k=", k,
+        " for a dimension of size ", lines.length);
   Tensor values = lines.result(k, self.dtype()), indices = lines.result(k, DType::int64);
   if (self.dim() == 0 && k == 0) return {empty(Dims{0}, self.dtype()), empty(Dims{0}, DType::int64)};
-  found(cpu_kernels().sort.topk[static_cast<int>(self.dtype())], "topk", self.dtype())({.lines = lines.count,
-                                                                                      .length = lines.length,
-                                                                                      .k = k,
-                                                                                      .largest = largest,
-                                                                                      .in = lines.data.data(),
-                                                                                      .values = values.data(),
-                                                                                      .indices = indices.data<int64_t>()});
+  found(cpu_kernels().sort.topk[static_cast<int>(self.dtype())], "topk",
+        self.dtype())({.lines = lines.count,
+                       .length = lines.length,
+                       .k = k,
+                       .largest = largest,
+                       .in = lines.data.data(),
+                       .values = values.data(),
+                       .indices = indices.data<int64_t>()});
   return {lines.restore(values), lines.restore(indices)};
 }
 
 std::tuple<Tensor, Tensor> kthvalue(const Tensor& self, int64_t k, int64_t dim, bool keepdim) {
   Lines lines(self, dim, "kthvalue");
   check_not_empty(self, lines, "kthvalue");
-  check(k >= 1 && k <= lines.length, "kthvalue(): selected number k out of range for dimension ", lines.dim, ": got k=", k);
+  check(k >= 1 && k <= lines.length, "kthvalue(): selected number k out of range for dimension ", lines.dim,
+        ": got k=", k);
   Tensor position = empty(Dims{lines.count}, DType::int64);
   fill_(position, Scalar(k - 1));
-  return pick(self, lines, sort_lines(lines, false, false, "kthvalue"), position.data<int64_t>(), keepdim);
+  return select_at(self, lines, position.data<int64_t>(), keepdim, "kthvalue");
 }
 
-std::tuple<Tensor, Tensor> median_dim(const Tensor& self, int64_t dim, bool keepdim) { return median_of(self, dim, keepdim, false, "median"); }
+std::tuple<Tensor, Tensor> median_dim(const Tensor& self, int64_t dim, bool keepdim) {
+  return median_of(self, dim, keepdim, false, "median");
+}
 std::tuple<Tensor, Tensor> nanmedian_dim(const Tensor& self, int64_t dim, bool keepdim) {
   return median_of(self, dim, keepdim, true, "nanmedian");
 }
@@ -164,9 +188,15 @@ std::tuple<Tensor, Tensor> mode(const Tensor& self, int64_t dim, bool keepdim) {
   Sorted s = sort_lines(lines, false, true, "mode");
   Tensor position = empty(Dims{lines.count}, DType::int64);
   if (lines.count) {
-    cpu_kernels().sort.mode[static_cast<int>(self.dtype())](s.values.data(), lines.count, lines.length, position.data<int64_t>());
+    cpu_kernels().sort.mode[static_cast<int>(self.dtype())](s.values.data(), lines.count, lines.length,
+                                                            position.data<int64_t>());
   }
-  return pick(self, lines, s, position.data<int64_t>(), keepdim);
+  Tensor indices = lines.result(1, DType::int64);
+  for (int64_t i = 0; i < lines.count; ++i) {
+    indices.data<int64_t>()[i] =
+        s.indices.data<const int64_t>()[i * lines.length + position.data<const int64_t>()[i]];
+  }
+  return picked(self, lines, indices, keepdim);
 }
 
 }  // namespace ctorch::ops

@@ -22,9 +22,10 @@ std::tuple<Tensor, Tensor> mode(const Tensor& self, int64_t dim, bool keepdim);
 
 // Distinct elements, or distinct slices along a dim; the inverse and the counts are empty unless asked for.
 std::tuple<Tensor, Tensor, Tensor> unique(const Tensor& self, bool return_inverse, bool return_counts);
-std::tuple<Tensor, Tensor, Tensor> unique_dim(const Tensor& self, int64_t dim, bool return_inverse, bool return_counts);
-std::tuple<Tensor, Tensor, Tensor> unique_consecutive(const Tensor& self, bool return_inverse, bool return_counts,
-                                                      std::optional<int64_t> dim);
+std::tuple<Tensor, Tensor, Tensor> unique_dim(const Tensor& self, int64_t dim, bool return_inverse,
+                                              bool return_counts);
+std::tuple<Tensor, Tensor, Tensor> unique_consecutive(const Tensor& self, bool return_inverse,
+                                                      bool return_counts, std::optional<int64_t> dim);
 
 Tensor searchsorted(const Tensor& sorted_sequence, const Operand& values, bool out_int32, bool right,
                     const std::optional<std::string>& side, const OptionalTensor& sorter);

@@ -41,17 +41,20 @@ Tensor run_numbers(const Tensor& first, const int64_t* order, IntList sizes) {
   return inverse;
 }
 
-// Integers of a small range are counted instead of sorted: one pass, no random access beyond a table of this many entries.
+// Integers of a small range are counted instead of sorted: one pass, no random access beyond a table of this
+// many entries.
 constexpr int64_t kLargestCountTable = 1 << 20;
 
-std::optional<Result> unique_by_counting(const Tensor& line, IntList sizes, bool return_inverse, bool return_counts) {
+std::optional<Result> unique_by_counting(const Tensor& line, IntList sizes, bool return_inverse,
+                                         bool return_counts) {
   const auto& kernels = cpu_kernels().sort;
   const int dt = static_cast<int>(line.dtype());
   const int64_t n = line.numel();
   if (!kernels.integer_range[dt] || line.dtype() == DType::uint64 || n == 0) return std::nullopt;
   int64_t low, high, range;
   kernels.integer_range[dt](line.data(), n, &low, &high);
-  if (__builtin_sub_overflow(high, low, &range) || range >= kLargestCountTable || range > 4 * n) return std::nullopt;
+  if (__builtin_sub_overflow(high, low, &range) || range >= kLargestCountTable || range > 4 * n)
+    return std::nullopt;
   ++range;
   Tensor table = empty(Dims{range}, DType::int64);
   zero_(table);
@@ -59,7 +62,8 @@ std::optional<Result> unique_by_counting(const Tensor& line, IntList sizes, bool
   kernels.count_integers[dt](line.data(), n, low, counts);
   int64_t distinct = 0;
   for (int64_t i = 0; i < range; ++i) distinct += counts[i] > 0;
-  Tensor values = empty(Dims{distinct}, line.dtype()), how_many = return_counts ? empty(Dims{distinct}, DType::int64) : none();
+  Tensor values = empty(Dims{distinct}, line.dtype()),
+         how_many = return_counts ? empty(Dims{distinct}, DType::int64) : none();
   Tensor inverse = none();
   visit_dtype<Integers>(line.dtype(), "unique", [&]<class T>() {
     for (int64_t i = 0, k = 0; i < range; ++i) {
@@ -70,16 +74,20 @@ std::optional<Result> unique_by_counting(const Tensor& line, IntList sizes, bool
     }
     if (return_inverse) {
       inverse = empty(sizes, DType::int64);
-      for (int64_t i = 0; i < n; ++i) inverse.data<int64_t>()[i] = counts[static_cast<int64_t>(line.data<T>()[i]) - low];
+      for (int64_t i = 0; i < n; ++i)
+        inverse.data<int64_t>()[i] = counts[static_cast<int64_t>(line.data<T>()[i]) - low];
     }
   });
   return Result{values, inverse, how_many};
 }
 
-Result runs_of(const Tensor& line, const int64_t* order, IntList sizes, bool return_inverse, bool return_counts) {
+Result runs_of(const Tensor& line, const int64_t* order, IntList sizes, bool return_inverse,
+               bool return_counts) {
   Tensor first = empty(Dims{line.numel()}, DType::boolean);
-  cpu_kernels().sort.run_starts[static_cast<int>(line.dtype())](line.data(), line.numel(), first.data<bool>());
-  return {masked_select(line, first, {}), return_inverse ? run_numbers(first, order, sizes) : none(), return_counts ? run_lengths(first) : none()};
+  cpu_kernels().sort.run_starts[static_cast<int>(line.dtype())](line.data(), line.numel(),
+                                                                first.data<bool>());
+  return {masked_select(line, first, {}), return_inverse ? run_numbers(first, order, sizes) : none(),
+          return_counts ? run_lengths(first) : none()};
 }
 
 // The slices along dim as rows (n, width) of a contiguous tensor.
@@ -93,44 +101,52 @@ Tensor rows_of(const Tensor& self, int64_t dim) {
 }
 
 // Runs of equal rows; order[i] is the row at place i.
-Result row_runs(int64_t dim, const Tensor& rows, const std::vector<int64_t>& order, bool sorted, bool return_inverse,
-                bool return_counts) {
+Result row_runs(int64_t dim, const Tensor& rows, const std::vector<int64_t>& order, bool sorted,
+                bool return_inverse, bool return_counts) {
   const int64_t n = rows.sizes()[0], width = n ? rows.numel() / n : 0;
   Tensor first = empty(Dims{n}, DType::boolean);
   Tensor differs = empty(Dims{2 * width}, rows.dtype()), flags = empty(Dims{2 * width}, DType::boolean);
   const int64_t bytes = width * rows.item_size();
   for (int64_t i = 0; i < n; ++i) {
-    bool same_as_last = i > 0 && std::memcmp(rows.data() + order[i] * bytes, rows.data() + order[i - 1] * bytes, static_cast<size_t>(bytes)) == 0;
+    bool same_as_last =
+        i > 0 && std::memcmp(rows.data() + order[i] * bytes, rows.data() + order[i - 1] * bytes,
+                             static_cast<size_t>(bytes)) == 0;
     if (i > 0 && (!same_as_last || is_differentiable(rows.dtype()))) {
       // -0 equals 0, and NaN nothing: compare as numbers, by pairs.
       same_as_last = true;
       const int64_t item = rows.item_size();
       for (int64_t c = 0; c < width; ++c) {
-        std::memcpy(differs.data() + 2 * c * item, rows.data() + order[i - 1] * bytes + c * item, static_cast<size_t>(item));
-        std::memcpy(differs.data() + (2 * c + 1) * item, rows.data() + order[i] * bytes + c * item, static_cast<size_t>(item));
+        std::memcpy(differs.data() + 2 * c * item, rows.data() + order[i - 1] * bytes + c * item,
+                    static_cast<size_t>(item));
+        std::memcpy(differs.data() + (2 * c + 1) * item, rows.data() + order[i] * bytes + c * item,
+                    static_cast<size_t>(item));
       }
-      cpu_kernels().sort.run_starts[static_cast<int>(rows.dtype())](differs.data(), 2 * width, flags.data<bool>());
+      cpu_kernels().sort.run_starts[static_cast<int>(rows.dtype())](differs.data(), 2 * width,
+                                                                    flags.data<bool>());
       for (int64_t c = 0; c < width; ++c) same_as_last &= !flags.data<bool>()[2 * c + 1];
     }
     first.data<bool>()[i] = !same_as_last;
   }
   Tensor starts = nonzero_tuple(first)[0];
   Tensor chosen = empty(starts.sizes(), DType::int64);
-  for (int64_t i = 0; i < starts.numel(); ++i) chosen.data<int64_t>()[i] = order[static_cast<size_t>(starts.data<int64_t>()[i])];
+  for (int64_t i = 0; i < starts.numel(); ++i)
+    chosen.data<int64_t>()[i] = order[static_cast<size_t>(starts.data<int64_t>()[i])];
   Tensor distinct = index_select(rows, 0, chosen, {});
   Dims sizes = distinct.sizes(), strides = distinct.strides();
   sizes.erase(0);
   strides.erase(0);
   sizes.insert(dim, distinct.sizes()[0]);
   strides.insert(dim, distinct.strides()[0]);
-  return {distinct.view_as(std::move(sizes), std::move(strides), 0), return_inverse ? run_numbers(first, sorted ? order.data() : nullptr, Dims{n}) : none(),
+  return {distinct.view_as(std::move(sizes), std::move(strides), 0),
+          return_inverse ? run_numbers(first, sorted ? order.data() : nullptr, Dims{n}) : none(),
           return_counts ? run_lengths(first) : none()};
 }
 
 void check_rows(const Tensor& self, int64_t dim, const char* op) {
   bool empty_slices = false;
   for (int64_t d = 0; d < self.dim(); ++d) empty_slices |= d != dim && self.sizes()[d] == 0;
-  check(self.sizes()[dim] == 0 || !empty_slices, op, ": There are 0 sized dimensions, and they aren't selected, so unique cannot be applied");
+  check(self.sizes()[dim] == 0 || !empty_slices, op,
+        ": There are 0 sized dimensions, and they aren't selected, so unique cannot be applied");
 }
 
 }  // namespace
@@ -165,7 +181,8 @@ Result unique_dim(const Tensor& self, int64_t dim, bool return_inverse, bool ret
   return row_runs(dim, rows, order, true, return_inverse, return_counts);
 }
 
-Result unique_consecutive(const Tensor& self, bool return_inverse, bool return_counts, std::optional<int64_t> dim) {
+Result unique_consecutive(const Tensor& self, bool return_inverse, bool return_counts,
+                          std::optional<int64_t> dim) {
   if (!dim || self.dim() == 0) {
     if (dim) wrap_dim(*dim, 0, "unique_consecutive");
     return runs_of(as_line(self), nullptr, self.sizes(), return_inverse, return_counts);

@@ -1,4 +1,5 @@
-// gather, scatter, and reading and writing through index tensors. The arguments and their layout: kernels/index.h.
+// gather, scatter, and reading and writing through index tensors. The arguments and their layout:
+// kernels/index.h.
 #include "kernels/index.h"
 
 #include <string.h>
@@ -16,7 +17,9 @@ namespace {
 constexpr int64_t kGrain = 16384;
 
 CT_INLINE int64_t grain_of(int64_t elements_per_item) {
-  return elements_per_item >= kGrain ? 1 : (kGrain + elements_per_item - 1) / (elements_per_item > 0 ? elements_per_item : 1);
+  return elements_per_item >= kGrain
+             ? 1
+             : (kGrain + elements_per_item - 1) / (elements_per_item > 0 ? elements_per_item : 1);
 }
 
 // ---- what happens to a pair of a table element and a value ----
@@ -63,12 +66,14 @@ struct Combine {
 
 // ---- along a dim ----
 
-// Whether all of n indices lie in [0, bound); reports one that does not. Branch-free inside, so that it vectorises.
+// Whether all of n indices lie in [0, bound); reports one that does not. Branch-free inside, so that it
+// vectorises.
 CT_NOINLINE bool all_inside(const int64_t* index, int64_t stride, int64_t n, int64_t bound, BadIndex* bad) {
   const uint64_t last = static_cast<uint64_t>(bound) - 1;
   uint64_t signs = 0;  // the sign bit of i, or of last - i, is set for an i outside
   if (stride == 1) {
-    for (int64_t i = 0; i < n; ++i) signs |= static_cast<uint64_t>(index[i]) | (last - static_cast<uint64_t>(index[i]));
+    for (int64_t i = 0; i < n; ++i)
+      signs |= static_cast<uint64_t>(index[i]) | (last - static_cast<uint64_t>(index[i]));
   } else {
     for (int64_t i = 0; i < n; ++i) {
       signs |= static_cast<uint64_t>(index[i * stride]) | (last - static_cast<uint64_t>(index[i * stride]));
@@ -83,7 +88,8 @@ CT_NOINLINE bool all_inside(const int64_t* index, int64_t stride, int64_t n, int
 
 // One line. The indices of a block are checked before any is used.
 template <class T, class Op>
-void along_line(const AlongDimArgs& a, const int64_t* index, T* table, T* value, int64_t from, int64_t to, BadIndex* bad) {
+void along_line(const AlongDimArgs& a, const int64_t* index, T* table, T* value, int64_t from, int64_t to,
+                BadIndex* bad) {
   constexpr int64_t kBlock = 1024;
   const int64_t is = a.index_stride, ts = a.table_stride, vs = a.value_stride;
   for (int64_t b = from; b < to; b += kBlock) {
@@ -99,7 +105,8 @@ void along_line(const AlongDimArgs& a, const int64_t* index, T* table, T* value,
   }
 }
 
-// `run` neighbouring lines at once, entry by entry: for lines whose elements lie far apart, as with dim 0 of a matrix.
+// `run` neighbouring lines at once, entry by entry: for lines whose elements lie far apart, as with dim 0 of
+// a matrix.
 template <class T, class Op>
 void along_run(const AlongDimArgs& a, const int64_t* index, T* table, T* value, int64_t run, BadIndex* bad) {
   const int64_t d = a.ndim - 1;
@@ -143,12 +150,16 @@ BadIndex along_dim(const AlongDimArgs& a) {
       w.advance(step);
     }
   };
-  // Reading may also share out the entries of a line; when writing, one line belongs to one thread, so that repeated targets
-  // are met in order.
+  // Reading may also share out the entries of a line; when writing, one line belongs to one thread, so that
+  // repeated targets are met in order.
   if (std::is_same_v<Op, Read<T>> && !runs && lines < 16 && a.length > kGrain) {
     parallel_for(0, a.length, kGrain, [&](int64_t begin, int64_t end) { walk_lines(0, lines, begin, end); });
   } else {
-    parallel_for(0, lines, grain_of(a.length), [&](int64_t from, int64_t to) { walk_lines(from, to, 0, a.length); });
+    // Runs want to be long: two pieces per thread even out their loads.
+    const int64_t piece = runs ? (lines + 2 * num_threads() - 1) / (2 * num_threads()) : 1,
+                  least = grain_of(a.length);
+    parallel_for(0, lines, piece > least ? piece : least,
+                 [&](int64_t from, int64_t to) { walk_lines(from, to, 0, a.length); });
   }
   return bad;
 }
@@ -156,13 +167,18 @@ BadIndex along_dim(const AlongDimArgs& a) {
 // ---- through index tensors ----
 
 // Offsets into table and value of the positions [from, to).
-CT_NOINLINE void position_offsets(const IndexedArgs& a, int64_t from, int64_t to, int64_t* table, int64_t* value, BadIndex* bad) {
+CT_NOINLINE void position_offsets(const IndexedArgs& a, int64_t from, int64_t to, int64_t* table,
+                                  int64_t* value, BadIndex* bad) {
   const int64_t d = a.position_ndim - 1;
   const int64_t n = to - from;
   for (int64_t i = 0; i < n; ++i) table[i] = 0;
   for (int64_t k = 0; k < a.num_indices; ++k) {
     const int64_t bound = a.bounds[k], stride = a.index_table_strides[k];
-    Walk<2> w{a.position_ndim, a.position_sizes, {a.index_strides + k * a.position_ndim, a.value_position_strides}, {}, {}};
+    Walk<2> w{a.position_ndim,
+              a.position_sizes,
+              {a.index_strides + k * a.position_ndim, a.value_position_strides},
+              {},
+              {}};
     w.start(from);
     for (int64_t i = 0; i < n;) {
       int64_t left = d >= 0 ? a.position_sizes[d] - w.at[d] : 1, run = left < n - i ? left : n - i;
@@ -174,13 +190,15 @@ CT_NOINLINE void position_offsets(const IndexedArgs& a, int64_t from, int64_t to
         for (int64_t j = 0; j < run; ++j) {
           int64_t x = index[j * step];
           x += x < 0 ? bound : 0;
-          outside_any |= static_cast<uint64_t>(x) | (static_cast<uint64_t>(bound) - 1 - static_cast<uint64_t>(x));
+          outside_any |=
+              static_cast<uint64_t>(x) | (static_cast<uint64_t>(bound) - 1 - static_cast<uint64_t>(x));
           t[j] += x * stride;
         }
       } else {
         for (int64_t j = 0; j < run; ++j) {
           int64_t x = index[j * step];
-          outside_any |= static_cast<uint64_t>(x) | (static_cast<uint64_t>(bound) - 1 - static_cast<uint64_t>(x));
+          outside_any |=
+              static_cast<uint64_t>(x) | (static_cast<uint64_t>(bound) - 1 - static_cast<uint64_t>(x));
           t[j] += x * stride;
         }
       }
@@ -224,8 +242,8 @@ CT_INLINE void pair_row(T* table, T* value, int64_t n, int64_t table_step, int64
 
 // The row of slice coordinates at table + t0, value + v0, for n positions.
 template <class T, class Op>
-CT_NOINLINE void pair_positions(T* table, T* value, const int64_t* toff, const int64_t* voff, int64_t n, int64_t row, int64_t ts,
-                              int64_t vs) {
+CT_NOINLINE void pair_positions(T* table, T* value, const int64_t* toff, const int64_t* voff, int64_t n,
+                                int64_t row, int64_t ts, int64_t vs) {
   if (row == 1) {
     for (int64_t i = 0; i < n; ++i) Op::pair(table[toff[i]], value[voff[i]]);
     return;
@@ -252,10 +270,12 @@ BadIndex read(const IndexedArgs& a) {
   const int64_t outer = product(a.slice_sizes, outer_ndim);
   const int64_t row = a.slice_ndim > 0 ? a.slice_sizes[outer_ndim] : 1;
   if (positions == 0 || outer == 0 || row == 0) return bad;
-  const int64_t ts = a.slice_ndim > 0 ? a.table_strides[outer_ndim] : 0, vs = a.slice_ndim > 0 ? a.value_strides[outer_ndim] : 0;
+  const int64_t ts = a.slice_ndim > 0 ? a.table_strides[outer_ndim] : 0,
+                vs = a.slice_ndim > 0 ? a.value_strides[outer_ndim] : 0;
   const int64_t chunk = positions < kChunk ? positions : kChunk, chunks = (positions + chunk - 1) / chunk;
   // A piece of work: one chunk of positions, for `block` of the outer slice coordinates.
-  const int64_t block = grain_of(chunk * row) < outer ? grain_of(chunk * row) : outer, blocks = (outer + block - 1) / block;
+  const int64_t block = grain_of(chunk * row) < outer ? grain_of(chunk * row) : outer,
+                blocks = (outer + block - 1) / block;
   parallel_for(0, chunks * blocks, grain_of(chunk * row * block), [&](int64_t from, int64_t to) {
     int64_t toff[kChunk], voff[kChunk];
     int64_t ready = -1;
@@ -271,15 +291,16 @@ BadIndex read(const IndexedArgs& a) {
       w.start(b * block);
       const int64_t last = (b + 1) * block < outer ? (b + 1) * block : outer;
       for (int64_t o = b * block; o < last; ++o, w.advance(1)) {
-        pair_positions<T, Read<T>>(static_cast<T*>(a.table) + w.offset[0], static_cast<T*>(a.value) + w.offset[1], toff, voff, n, row, ts, vs);
+        pair_positions<T, Read<T>>(static_cast<T*>(a.table) + w.offset[0],
+                                   static_cast<T*>(a.value) + w.offset[1], toff, voff, n, row, ts, vs);
       }
     }
   });
   return bad;
 }
 
-// Positions may repeat a target, so work is shared out by target, never by position: each part goes through all positions in
-// order and takes those that are its own. The result is the same for any number of parts.
+// Positions may repeat a target, so work is shared out by target, never by position: each part goes through
+// all positions in order and takes those that are its own. The result is the same for any number of parts.
 template <class T, class Op>
 BadIndex write(const IndexedArgs& a) {
   BadIndex bad;
@@ -288,7 +309,8 @@ BadIndex write(const IndexedArgs& a) {
   const int64_t outer = product(a.slice_sizes, outer_ndim);
   const int64_t row = a.slice_ndim > 0 ? a.slice_sizes[outer_ndim] : 1;
   if (positions == 0 || outer == 0 || row == 0) return bad;
-  const int64_t ts = a.slice_ndim > 0 ? a.table_strides[outer_ndim] : 0, vs = a.slice_ndim > 0 ? a.value_strides[outer_ndim] : 0;
+  const int64_t ts = a.slice_ndim > 0 ? a.table_strides[outer_ndim] : 0,
+                vs = a.slice_ndim > 0 ? a.value_strides[outer_ndim] : 0;
   Scratch buffer(static_cast<size_t>(positions) * 2 * sizeof(int64_t));
   int64_t *toff = buffer.as<int64_t>(), *voff = toff + positions;
   parallel_for(0, positions, kGrain, [&](int64_t from, int64_t to) {
@@ -300,12 +322,14 @@ BadIndex write(const IndexedArgs& a) {
     Walk<2> w{outer_ndim, a.slice_sizes, {a.table_strides, a.value_strides}, {}, {}};
     w.start(from);
     for (int64_t o = from; o < to; ++o, w.advance(1)) {
-      pair_positions<T, Op>(static_cast<T*>(a.table) + w.offset[0], static_cast<T*>(a.value) + w.offset[1], t, v, n, row, ts, vs);
+      pair_positions<T, Op>(static_cast<T*>(a.table) + w.offset[0], static_cast<T*>(a.value) + w.offset[1], t,
+                            v, n, row, ts, vs);
     }
   };
   const int64_t parts = num_threads();
   if (outer >= 4 * parts || positions * row * outer <= 2 * kGrain || positions == 1) {
-    parallel_for(0, outer, grain_of(positions * row), [&](int64_t from, int64_t to) { slices(from, to, toff, voff, positions); });
+    parallel_for(0, outer, grain_of(positions * row),
+                 [&](int64_t from, int64_t to) { slices(from, to, toff, voff, positions); });
     return bad;
   }
   parallel_for(0, parts, 1, [&](int64_t from, int64_t to) {
@@ -333,10 +357,22 @@ template <class T>
 struct Unsigned {
   using type = T;
 };
-template <> struct Unsigned<int8_t> { using type = uint8_t; };
-template <> struct Unsigned<int16_t> { using type = uint16_t; };
-template <> struct Unsigned<int32_t> { using type = uint32_t; };
-template <> struct Unsigned<int64_t> { using type = uint64_t; };
+template <>
+struct Unsigned<int8_t> {
+  using type = uint8_t;
+};
+template <>
+struct Unsigned<int16_t> {
+  using type = uint16_t;
+};
+template <>
+struct Unsigned<int32_t> {
+  using type = uint32_t;
+};
+template <>
+struct Unsigned<int64_t> {
+  using type = uint64_t;
+};
 
 template <class... Ts>
 CT_INLINE void fill_moves(IndexTable& t, TypeList<Ts...>) {
@@ -357,7 +393,9 @@ template <class... Ts>
 CT_INLINE void fill_all(IndexTable& t, TypeList<Ts...>) {
   (fill_scatter<ScatterOp::add, Ts>(t), ...);
   (fill_scatter<ScatterOp::multiply, Ts>(t), ...);
-  ((t.add[static_cast<int>(dtype_of<Ts>)] = write<typename Unsigned<Ts>::type, Combine<ScatterOp::add, typename Unsigned<Ts>::type>>), ...);
+  ((t.add[static_cast<int>(dtype_of<Ts>)] =
+        write<typename Unsigned<Ts>::type, Combine<ScatterOp::add, typename Unsigned<Ts>::type>>),
+   ...);
 }
 
 template <class... Ts>

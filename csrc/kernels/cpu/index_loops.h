@@ -13,7 +13,8 @@ struct Bytes16 {
 };
 using MoveList = TypeList<uint8_t, uint16_t, uint32_t, uint64_t, Bytes16>;
 
-// The offsets, in elements, of K operands at the coordinate that a flat row-major number names, and at the ones after it.
+// The offsets, in elements, of K operands at the coordinate that a flat row-major number names, and at the
+// ones after it.
 template <int K>
 struct Walk {
   int64_t ndim;

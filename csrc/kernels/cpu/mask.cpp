@@ -1,4 +1,5 @@
-// Boolean masks: counting, and packing or unpacking the elements they choose. The layout of the blocks: kernels/index.h.
+// Boolean masks: counting, and packing or unpacking the elements they choose. The layout of the blocks:
+// kernels/index.h.
 #include <string.h>
 
 #include "kernels/cpu/index_loops.h"
@@ -8,7 +9,9 @@ namespace {
 
 constexpr int64_t kBlockGrain = 8;  // blocks per piece of work
 
-CT_INLINE int64_t block_end(int64_t b, int64_t n) { return (b + 1) * kMaskBlock < n ? (b + 1) * kMaskBlock : n; }
+CT_INLINE int64_t block_end(int64_t b, int64_t n) {
+  return (b + 1) * kMaskBlock < n ? (b + 1) * kMaskBlock : n;
+}
 
 int64_t count_mask(const uint8_t* mask, int64_t n, int64_t* starts) {
   const int64_t blocks = mask_blocks(n);
@@ -29,8 +32,9 @@ int64_t count_mask(const uint8_t* mask, int64_t n, int64_t* starts) {
   return total;
 }
 
-// Positions within its block, in order, of the true elements of block b; the number of them. Without a branch, as those of a
-// random mask are mispredicted half of the time: every position is written, and the next one overwrites it unless it was true.
+// Positions within its block, in order, of the true elements of block b; the number of them. Without a
+// branch, as those of a random mask are mispredicted half of the time: every position is written, and the
+// next one overwrites it unless it was true.
 CT_INLINE int64_t true_positions(const uint8_t* mask, int64_t b, int64_t n, uint16_t* at) {
   const uint8_t* m = mask + b * kMaskBlock;
   const int64_t size = block_end(b, n) - b * kMaskBlock;
@@ -80,7 +84,8 @@ void masked_scatter(void* out, const uint8_t* mask, int64_t n, const int64_t* st
   });
 }
 
-void nonzero(const uint8_t* mask, int64_t n, const int64_t* starts, int64_t ndim, const int64_t* sizes, int64_t* out, int64_t n_true) {
+void nonzero(const uint8_t* mask, int64_t n, const int64_t* starts, int64_t ndim, const int64_t* sizes,
+             int64_t* out, int64_t n_true) {
   for_each_block(mask, n, starts, [&](int64_t base, int64_t start, int64_t count, const uint16_t* at) {
     if (ndim == 0) return;
     int64_t flat[kMaskBlock];

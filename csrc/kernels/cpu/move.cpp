@@ -1,4 +1,5 @@
-// Kernels that only move elements: joining tensors, and the triangles of matrices. Arguments: kernels/index.h.
+// Kernels that only move elements: joining tensors, and the triangles of matrices. Arguments:
+// kernels/index.h.
 #include <string.h>
 
 #include "kernels/cpu/index_loops.h"
@@ -70,10 +71,23 @@ void triangle(const TriangleArgs& a) {
   });
 }
 
+template <class T>
+void reverse(const ReverseArgs& a) {
+  parallel_for(0, product(a.sizes, a.ndim), 32768 / a.length + 1, [&](int64_t from, int64_t to) {
+    Walk<2> w{a.ndim, a.sizes, {a.in_strides, a.out_strides}, {}, {}};
+    w.start(from);
+    for (int64_t row = from; row < to; ++row, w.advance(1)) {
+      const T* CT_RESTRICT in = static_cast<const T*>(a.in) + w.offset[0];
+      T* CT_RESTRICT out = static_cast<T*>(a.out) + w.offset[1];
+      for (int64_t i = 0; i < a.length; ++i) out[i] = in[a.length - 1 - i];
+    }
+  });
+}
+
 template <class... Ts>
 CT_INLINE void fill_moves(IndexTable& t, TypeList<Ts...>) {
   int i = 0;
-  ((t.triangle[i++] = triangle<Ts>), ...);
+  ((t.triangle[i] = triangle<Ts>, t.reverse[i] = reverse<Ts>, ++i), ...);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Kernels over ordered elements (binary search, runs of equal elements) and counting. Arguments: kernels/sort.h.
+// Kernels over ordered elements (binary search, runs of equal elements) and counting. Arguments:
+// kernels/sort.h.
 #include <string.h>
 
 #include "core/parallel.h"
@@ -21,8 +22,8 @@ CT_INLINE bool before(T a, T b) {
   }
 }
 
-// Number of elements before the place of `value`. Halving without a branch: the loads of a random search are mispredicted
-// half of the time otherwise.
+// Number of elements before the place of `value`. Halving without a branch: the loads of a random search are
+// mispredicted half of the time otherwise.
 template <class T, bool right, bool sorted_by>
 CT_INLINE int64_t place_of(const T* sequence, const int64_t* sorter, int64_t n, T value) {
   int64_t low = 0;
@@ -42,8 +43,8 @@ CT_INLINE void search_lines(const SearchArgs& a) {
   parallel_for(0, a.lines * a.count, kGrain / 16, [&](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; ++i) {
       const int64_t base = a.one_sequence ? 0 : i / a.count * a.length;
-      a.out[i] = place_of<T, right, sorted_by>(static_cast<const T*>(a.sequence) + base, sorted_by ? a.sorter + base : nullptr, a.length,
-                                               values[i]);
+      a.out[i] = place_of<T, right, sorted_by>(static_cast<const T*>(a.sequence) + base,
+                                               sorted_by ? a.sorter + base : nullptr, a.length, values[i]);
     }
   });
 }
@@ -116,7 +117,8 @@ void ordered_bytes(const void* in, int64_t n, uint8_t* out) {
     for (int64_t i = from; i < to; ++i) {
       const K key = Key<T>::of(x[i]);
       for (size_t b = 0; b < sizeof(K); ++b) {
-        out[i * static_cast<int64_t>(sizeof(K)) + static_cast<int64_t>(b)] = static_cast<uint8_t>(key >> (8 * (sizeof(K) - 1 - b)));
+        out[i * static_cast<int64_t>(sizeof(K)) + static_cast<int64_t>(b)] =
+            static_cast<uint8_t>(key >> (8 * (sizeof(K) - 1 - b)));
       }
     }
   });
@@ -160,7 +162,8 @@ void histogram(const void* in, int64_t n, double low, double high, int64_t bins,
 template <class... Ts>
 CT_INLINE void fill_ordered(SortTable& t, TypeList<Ts...>) {
   ((t.search[static_cast<int>(dtype_of<Ts>)] = search<Ts>, t.mode[static_cast<int>(dtype_of<Ts>)] = mode<Ts>,
-    t.count_nan[static_cast<int>(dtype_of<Ts>)] = count_nan<Ts>, t.ordered_bytes[static_cast<int>(dtype_of<Ts>)] = ordered_bytes<Ts>,
+    t.count_nan[static_cast<int>(dtype_of<Ts>)] = count_nan<Ts>,
+    t.ordered_bytes[static_cast<int>(dtype_of<Ts>)] = ordered_bytes<Ts>,
     t.histogram[static_cast<int>(dtype_of<Ts>)] = histogram<Ts>),
    ...);
 }
@@ -170,7 +173,8 @@ CT_INLINE void fill_all(SortTable& t, TypeList<Ts...>) {
 }
 template <class... Ts>
 CT_INLINE void fill_integers(SortTable& t, TypeList<Ts...>) {
-  ((t.integer_range[static_cast<int>(dtype_of<Ts>)] = integer_range<Ts>, t.count_integers[static_cast<int>(dtype_of<Ts>)] = count_integers<Ts>),
+  ((t.integer_range[static_cast<int>(dtype_of<Ts>)] = integer_range<Ts>,
+    t.count_integers[static_cast<int>(dtype_of<Ts>)] = count_integers<Ts>),
    ...);
 }
 

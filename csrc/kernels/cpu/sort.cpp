@@ -1,6 +1,7 @@
-// Sorting, by keys: an element becomes an unsigned integer of the same order, and a record of key and position is sorted. Short
-// lines are merged, long ones go through a stable radix sort, least significant digit first; digits that are the same for all
-// elements cost nothing. Records of one key are in the order of their positions, so all sorts are stable.
+// Sorting, by keys: an element becomes an unsigned integer of the same order, and a record of key and
+// position is sorted. Short lines are merged, long ones go through a stable radix sort, least significant
+// digit first; digits that are the same for all elements cost nothing. Records of one key are in the order of
+// their positions, so all sorts are stable.
 #include "kernels/sort.h"
 
 #include <string.h>
@@ -18,17 +19,23 @@ namespace {
 // A key of up to 32 bits above a position of 32 bits; in longer lines, and for 64-bit keys, side by side.
 struct NarrowRecord {
   uint64_t bits;
-  static CT_INLINE NarrowRecord make(uint64_t key, int64_t position) { return {key << 32 | static_cast<uint64_t>(position)}; }
+  static CT_INLINE NarrowRecord make(uint64_t key, int64_t position) {
+    return {key << 32 | static_cast<uint64_t>(position)};
+  }
   CT_INLINE uint64_t key() const { return bits >> 32; }
   CT_INLINE int64_t position() const { return static_cast<int64_t>(bits & 0xffffffffu); }
   CT_INLINE bool before(const NarrowRecord& other) const { return bits < other.bits; }
 };
 struct WideRecord {
   uint64_t bits, at;
-  static CT_INLINE WideRecord make(uint64_t key, int64_t position) { return {key, static_cast<uint64_t>(position)}; }
+  static CT_INLINE WideRecord make(uint64_t key, int64_t position) {
+    return {key, static_cast<uint64_t>(position)};
+  }
   CT_INLINE uint64_t key() const { return bits; }
   CT_INLINE int64_t position() const { return static_cast<int64_t>(at); }
-  CT_INLINE bool before(const WideRecord& other) const { return bits < other.bits || (bits == other.bits && at < other.at); }
+  CT_INLINE bool before(const WideRecord& other) const {
+    return bits < other.bits || (bits == other.bits && at < other.at);
+  }
 };
 
 // ---- short lines: insertion sort of runs, then merges ----
@@ -78,8 +85,9 @@ CT_INLINE int64_t digit_of(const R& r, int pass) {
   return static_cast<int64_t>(r.bits >> (kKeyShift<R> + pass * kDigitBits) & ((1u << kDigitBits) - 1));
 }
 
-// Sorts data of keys with key_bits bits, through spare; the return value is whichever of the two holds the result.
-// The line is cut into `parts`, each counted and moved by one thread; any number of them gives the same order.
+// Sorts data of keys with key_bits bits, through spare; the return value is whichever of the two holds the
+// result. The line is cut into `parts`, each counted and moved by one thread; any number of them gives the
+// same order.
 template <class R, int kDigitBits>
 R* radix_sort(R* data, R* spare, int64_t n, int key_bits, int64_t parts) {
   constexpr int64_t kDigits = int64_t{1} << kDigitBits;
@@ -96,9 +104,11 @@ R* radix_sort(R* data, R* spare, int64_t n, int key_bits, int64_t parts) {
     int64_t begin, end;
     part_range(p, &begin, &end);
     Count* c = counts + p * passes * kDigits;
-    memset(c + first_pass * kDigits, 0, static_cast<size_t>((last_pass - first_pass) * kDigits) * sizeof(Count));
+    memset(c + first_pass * kDigits, 0,
+           static_cast<size_t>((last_pass - first_pass) * kDigits) * sizeof(Count));
     for (int64_t i = begin; i < end; ++i) {
-      for (int pass = first_pass; pass < last_pass; ++pass) ++c[pass * kDigits + digit_of<R, kDigitBits>(from[i], pass)];
+      for (int pass = first_pass; pass < last_pass; ++pass)
+        ++c[pass * kDigits + digit_of<R, kDigitBits>(from[i], pass)];
     }
   };
   if (parts == 1) {
@@ -156,7 +166,8 @@ R* sort_records(R* data, R* spare, int64_t n, int key_bits, int64_t parts) {
     merge_sort(data, spare, n);
     return data;
   }
-  // Wide digits save passes; their counters must stay small beside the line, and the places written to in the TLB.
+  // Wide digits save passes; their counters must stay small beside the line, and the places written to in the
+  // TLB.
   if (n < 1 << 15 || key_bits <= 16) return radix_sort<R, 8>(data, spare, n, key_bits, parts);
   return radix_sort<R, 11>(data, spare, n, key_bits, parts);
 }
@@ -171,7 +182,8 @@ CT_INLINE void to_records(const T* in, int64_t from, int64_t to, bool descending
 }
 
 template <class T, class R>
-CT_INLINE void from_records(const R* sorted, const T* in, int64_t from, int64_t to, T* values, int64_t* indices) {
+CT_INLINE void from_records(const R* sorted, const T* in, int64_t from, int64_t to, T* values,
+                            int64_t* indices) {
   if (indices) {
     for (int64_t i = from; i < to; ++i) indices[i] = sorted[i].position();
   }
@@ -192,7 +204,8 @@ void sort_lines(const SortArgs& a) {
   auto one_line = [&](int64_t line, R* data, R* spare) {
     to_records(in + line * n, 0, n, a.descending, data);
     R* sorted = sort_records(data, spare, n, kBits, 1);
-    from_records(sorted, in + line * n, 0, n, values ? values + line * n : nullptr, a.indices ? a.indices + line * n : nullptr);
+    from_records(sorted, in + line * n, 0, n, values ? values + line * n : nullptr,
+                 a.indices ? a.indices + line * n : nullptr);
   };
   if (n < kParallelLine || a.lines >= num_threads() || num_threads() == 1) {
     parallel_for(0, a.lines, kLineGrain / n + 1, [&](int64_t from, int64_t to) {
@@ -204,10 +217,12 @@ void sort_lines(const SortArgs& a) {
   Scratch buffer(2 * static_cast<size_t>(n) * sizeof(R));
   for (int64_t line = 0; line < a.lines; ++line) {
     R* data = buffer.as<R>();
-    parallel_for(0, n, kParallelLine, [&](int64_t from, int64_t to) { to_records(in + line * n, from, to, a.descending, data); });
+    parallel_for(0, n, kParallelLine,
+                 [&](int64_t from, int64_t to) { to_records(in + line * n, from, to, a.descending, data); });
     R* sorted = sort_records(data, data + n, n, kBits, num_threads());
     parallel_for(0, n, kParallelLine / 2, [&](int64_t from, int64_t to) {
-      from_records(sorted, in + line * n, from, to, values ? values + line * n : nullptr, a.indices ? a.indices + line * n : nullptr);
+      from_records(sorted, in + line * n, from, to, values ? values + line * n : nullptr,
+                   a.indices ? a.indices + line * n : nullptr);
     });
   }
 }
@@ -264,13 +279,14 @@ void select(R* data, R* spare, int64_t n, int64_t k, int key_bits) {
   merge_sort(data + low, spare, high - low);
 }
 
-// Elements that pass the threshold, the key of the k-th best so far, collect in a buffer; when it is full, the best k stay and
-// the threshold rises. Most elements of a line are only compared. An element equal to the threshold comes later than k others
-// that are as good, and stays out.
+// Elements that pass the threshold, the key of the k-th best so far, collect in a buffer; when it is full,
+// the best k stay and the threshold rises. Most elements of a line are only compared. An element equal to the
+// threshold comes later than k others that are as good, and stays out.
 constexpr int64_t kTopkBlock = 32;
 
 template <class T, class R>
-void topk_line(const T* in, int64_t n, int64_t k, bool largest, int64_t capacity, R* data, R* spare, T* values, int64_t* indices) {
+void topk_line(const T* in, int64_t n, int64_t k, bool largest, int64_t capacity, R* data, R* spare,
+               T* values, int64_t* indices) {
   using K = typename Key<T>::type;
   constexpr int kBits = static_cast<int>(8 * sizeof(K));
   const K flip = largest ? static_cast<K>(~K{0}) : K{0};  // best is smallest
@@ -303,7 +319,8 @@ void topk_line(const T* in, int64_t n, int64_t k, bool largest, int64_t capacity
     i = end;
   }
   keep_best();
-  merge_sort(data, spare, k);  // select() has mixed the positions of equal keys, so the radix sort would not do
+  merge_sort(data, spare,
+             k);  // select() has mixed the positions of equal keys, so the radix sort would not do
   from_records(data, in, 0, k, values, indices);
 }
 
@@ -315,8 +332,8 @@ void topk_lines(const TopkArgs& a) {
   parallel_for(0, a.lines, kLineGrain / a.length + 1, [&](int64_t from, int64_t to) {
     Scratch buffer(2 * static_cast<size_t>(capacity) * sizeof(R));
     for (int64_t line = from; line < to; ++line) {
-      topk_line(in + line * a.length, a.length, a.k, a.largest, capacity, buffer.as<R>(), buffer.as<R>() + capacity,
-                static_cast<T*>(a.values) + line * a.k, a.indices + line * a.k);
+      topk_line(in + line * a.length, a.length, a.k, a.largest, capacity, buffer.as<R>(),
+                buffer.as<R>() + capacity, static_cast<T*>(a.values) + line * a.k, a.indices + line * a.k);
     }
   });
 }
@@ -330,9 +347,39 @@ void topk(const TopkArgs& a) {
   topk_lines<T, WideRecord>(a);
 }
 
+// ---- one element of the order ----
+
+template <class T, class R>
+void select_lines(const SelectArgs& a) {
+  constexpr int kBits = static_cast<int>(8 * sizeof(typename Key<T>::type));
+  parallel_for(0, a.lines, kLineGrain / a.length + 1, [&](int64_t from, int64_t to) {
+    Scratch buffer(2 * static_cast<size_t>(a.length) * sizeof(R));
+    R *data = buffer.as<R>(), *spare = data + a.length;
+    for (int64_t line = from; line < to; ++line) {
+      to_records(static_cast<const T*>(a.in) + line * a.length, 0, a.length, false, data);
+      const int64_t k = a.position[line] + 1;
+      if (k < a.length) select(data, spare, a.length, k, kBits);
+      R last = data[0];
+      for (int64_t i = 1; i < k; ++i) last = last.before(data[i]) ? data[i] : last;
+      a.indices[line] = last.position();
+    }
+  });
+}
+
+template <class T>
+void select_one(const SelectArgs& a) {
+  if (a.lines == 0 || a.length == 0) return;
+  if constexpr (narrow_key<T>) {
+    if (a.length < int64_t{1} << 32) return select_lines<T, NarrowRecord>(a);
+  }
+  select_lines<T, WideRecord>(a);
+}
+
 template <class... Ts>
 CT_INLINE void fill(SortTable& t, TypeList<Ts...>) {
-  ((t.sort[static_cast<int>(dtype_of<Ts>)] = sort<Ts>, t.topk[static_cast<int>(dtype_of<Ts>)] = topk<Ts>), ...);
+  ((t.sort[static_cast<int>(dtype_of<Ts>)] = sort<Ts>, t.topk[static_cast<int>(dtype_of<Ts>)] = topk<Ts>,
+    t.select[static_cast<int>(dtype_of<Ts>)] = select_one<Ts>),
+   ...);
 }
 
 }  // namespace

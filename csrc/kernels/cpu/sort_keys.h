@@ -11,12 +11,25 @@ namespace {
 
 template <int bytes>
 struct UnsignedOf;
-template <> struct UnsignedOf<1> { using type = uint8_t; };
-template <> struct UnsignedOf<2> { using type = uint16_t; };
-template <> struct UnsignedOf<4> { using type = uint32_t; };
-template <> struct UnsignedOf<8> { using type = uint64_t; };
+template <>
+struct UnsignedOf<1> {
+  using type = uint8_t;
+};
+template <>
+struct UnsignedOf<2> {
+  using type = uint16_t;
+};
+template <>
+struct UnsignedOf<4> {
+  using type = uint32_t;
+};
+template <>
+struct UnsignedOf<8> {
+  using type = uint64_t;
+};
 
-// The bits of a floating value read as sign and magnitude: positive ones move above, negative ones are mirrored below.
+// The bits of a floating value read as sign and magnitude: positive ones move above, negative ones are
+// mirrored below.
 template <class K, K infinity>
 CT_INLINE K float_key(K bits) {
   constexpr K sign = static_cast<K>(K{1} << (8 * sizeof(K) - 1));
