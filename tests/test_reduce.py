@@ -414,7 +414,7 @@ GRADIENTS = {
     "softmax": lambda t: t.softmax(1),
     "log_softmax": lambda t: t.log_softmax(-1),
     "trace": lambda t: t[0].trace(),
-    "dist": lambda t: ctorch.dist(t, t.detach() * 0.3 + 1, 2),
+    "dist": lambda t: ctorch.dist(t, t[0], 2) + ctorch.dist(t.flip(0), t, 1.5),
 }
 
 

@@ -258,6 +258,11 @@ std::tuple<Tensor, Tensor> std_mean(const Tensor& input, OptionalDims dim, const
 Tensor logsumexp(const Tensor& input, IntList dim, bool keepdim, Out out) {
   if (is_complex(input.dtype())) {
     // In separate steps: e^(x - m) with m the greatest real part.
+    const DimSet dims = DimSet::of(input, dim, "logsumexp");
+    if (reduced_count(input, dims) == 0) {
+      Tensor result = empty(reduced_sizes(input, dims, keepdim), input.dtype(), input.device());
+      return deliver(fill_(result, -kInf), input.dtype(), out, "logsumexp");
+    }
     Tensor high = amax(real(input), dim, true);
     Tensor total = sum(unary<fn::Exp>(sub(input, high, 1, {}), {}), dim, keepdim, std::nullopt);
     return add(unary<fn::Log>(total, {}), keepdim ? high : reshape(high, total.sizes()), 1, out);

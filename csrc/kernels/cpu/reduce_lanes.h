@@ -53,6 +53,15 @@ using element_t = typename Element<T>::type;
 template <class T>
 using value_t = element_t<acc_t<T>>;
 
+// The greater or lesser of two, NaN if one is. Two plain choices, which the compiler turns into vector instructions; one with
+// a compound condition it does not.
+template <bool kMax, class T>
+CT_INLINE T extreme(T a, T b) {
+  const T chosen = (kMax ? a > b : a < b) ? a : b;  // b if either is NaN
+  if constexpr (std::is_floating_point_v<T>) return a != a ? a : chosen;
+  return chosen;
+}
+
 template <class T>
 CT_INLINE T plus(T a, T b) { return a + b; }
 template <class T>
@@ -67,6 +76,8 @@ template <class To, class From>
 CT_INLINE To convert(From x) {
   if constexpr (is_half_v<To>) {
     return To(static_cast<float>(x));
+  } else if constexpr (std::is_same_v<From, Half>) {
+    return static_cast<To>(float16_to_float_soft(x.bits));  // unlike the instruction, it lets loops be vectorised
   } else {
     return static_cast<To>(x);
   }
@@ -148,8 +159,8 @@ CT_INLINE void combine_columns(const typename Op::In* CT_RESTRICT p, int64_t row
     const auto* r0 = p + i * stride;
     const auto *r1 = r0 + stride, *r2 = r1 + stride, *r3 = r2 + stride;
     for (int64_t j = 0; j < cols; ++j) {
-      auto left = Op::combine(Op::load(r0[j]), Op::load(r1[j])), right = Op::combine(Op::load(r2[j]), Op::load(r3[j]));
-      acc[j] = Op::combine(acc[j], Op::combine(left, right));
+      const auto a = Op::load(r0[j]), b = Op::load(r1[j]), c = Op::load(r2[j]), d = Op::load(r3[j]), before = acc[j];
+      acc[j] = Op::combine(before, Op::combine(Op::combine(a, b), Op::combine(c, d)));
     }
   }
   for (; i < rows; ++i) {

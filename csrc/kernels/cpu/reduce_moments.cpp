@@ -134,7 +134,7 @@ struct LogSumExpReducer {
     using In = T;
     using Lane = acc_t<T>;
     static CT_INLINE Lane load(T x) { return convert<Lane>(x); }
-    static CT_INLINE Lane combine(Lane a, Lane b) { return (a > b) | (a != a) ? a : b; }
+    static CT_INLINE Lane combine(Lane a, Lane b) { return extreme<true>(a, b); }
   };
   // Infinite values are not shifted: e^(inf - inf) is no number.
   static CT_INLINE Lane finite_or_zero(Lane x) { return x - x == 0 ? x : 0; }

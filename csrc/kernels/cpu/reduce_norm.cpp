@@ -52,7 +52,7 @@ template <class T, bool kMax>
 struct NormInfOp : Norm1Op<T> {
   using Lane = magnitude_t<T>;
   using Total = Lane;
-  static CT_INLINE Lane combine(Lane a, Lane b) { return (kMax ? a > b : a < b) | (a != a) ? a : b; }
+  static CT_INLINE Lane combine(Lane a, Lane b) { return extreme<kMax>(a, b); }
   static CT_INLINE Total total(Lane x) { return x; }
   static CT_INLINE Total empty() { return kMax ? 0 : __builtin_inf(); }
   static CT_INLINE Total join(Total a, Total b) { return combine(a, b); }

@@ -29,13 +29,7 @@ struct ExtremeOp {
   using Lane = acc_t<In>;
   using Total = Lane;
   static CT_INLINE Lane load(In x) { return convert<Lane>(x); }
-  static CT_INLINE Lane combine(Lane a, Lane b) {
-    if constexpr (std::is_floating_point_v<Lane>) {
-      return beyond<Lane, kMax>(a, b) | (a != a) ? a : b;  // a NaN in b is not less than a, and wins
-    } else {
-      return beyond<Lane, kMax>(a, b) ? a : b;
-    }
-  }
+  static CT_INLINE Lane combine(Lane a, Lane b) { return extreme<kMax>(a, b); }
   static CT_INLINE Total total(Lane x) { return x; }
   static CT_INLINE Total empty() { return worst<Lane, kMax>(); }
   static CT_INLINE Total join(Total a, Total b) { return combine(a, b); }

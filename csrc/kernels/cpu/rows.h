@@ -13,13 +13,25 @@ namespace {
 
 inline constexpr int kLanes = 32;
 
+// Between elements and what they are computed in. float16 is converted by arithmetic: the instruction for it would keep loops from
+// being vectorised.
 template <class T>
 CT_INLINE acc_t<T> widen(T x) {
-  return static_cast<acc_t<T>>(x);
+  if constexpr (std::is_same_v<T, Half>) {
+    return float16_to_float_soft(x.bits);
+  } else {
+    return static_cast<acc_t<T>>(x);
+  }
 }
 template <class T>
 CT_INLINE T narrow(acc_t<T> x) {
-  return static_cast<T>(x);
+  if constexpr (std::is_same_v<T, Half>) {
+    T h;
+    h.bits = float_to_float16_soft(x);
+    return h;
+  } else {
+    return static_cast<T>(x);
+  }
 }
 
 // Calls step(in..., width) for consecutive runs of kLanes elements; the last run is padded with `pad`.
@@ -82,7 +94,11 @@ struct Lanes {
     }
     return s[0];
   }
-  static CT_INLINE V greater(V a, V b) { return (a > b) | (a != a) ? a : b; }
+  // Two plain choices, which the compiler turns into vector instructions.
+  static CT_INLINE V greater(V a, V b) {
+    const V chosen = a > b ? a : b;  // b if either is NaN
+    return a != a ? a : chosen;
+  }
 };
 
 }  // namespace

@@ -11,7 +11,7 @@ namespace {
 
 constexpr int64_t kLeastWork = 8192;  // elements, of about 1 ns each, that are worth handing to a thread
 constexpr int64_t kSumRun = 8192;     // elements whose sum is kept in the lanes' own precision
-constexpr int64_t kBand = 256;        // columns: a cache line is read whole, and their sums stay in L1
+constexpr int64_t kBand = 256;        // columns of a band: narrower ones, which would fit the L2 whole, lose more to the pages touched
 
 constexpr CT_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr CT_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
