@@ -209,7 +209,10 @@ def test_a_saved_value_that_was_changed_is_an_error_with_both_versions():
     y = x * 3
     z = y * y
     y.add_(1)
-    with pytest.raises(RuntimeError, match="MulBackward0.*modified by an inplace operation.*is at version 1; expected version 0"):
+    with pytest.raises(
+        RuntimeError,
+        match=r"MulBackward0.*modified by an inplace operation.*is at version 1; expected version 0",
+    ):
         z.sum().backward()
 
 
@@ -251,7 +254,7 @@ def test_a_view_made_before_a_write_to_its_base_sees_the_write():
 
 def test_writing_to_one_of_several_views_is_an_error():
     x = leaf(1.0, 2.0)
-    a, b = (x * 1).unbind()
+    a, _ = (x * 1).unbind()
     with pytest.raises(RuntimeError, match="multiple views"):
         a.mul_(2)
 

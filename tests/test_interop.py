@@ -8,7 +8,22 @@ import pytest
 
 import ctorch as ct
 
-DTYPES = ["bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64", "complex64", "complex128", "uint16", "uint32", "uint64"]
+DTYPES = [
+    "bool",
+    "uint8",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "float16",
+    "float32",
+    "float64",
+    "complex64",
+    "complex128",
+    "uint16",
+    "uint32",
+    "uint64",
+]
 
 
 @pytest.mark.parametrize("name", DTYPES)
@@ -31,7 +46,7 @@ def test_odd_layouts_of_arrays():
     record = np.zeros(3, dtype=[("a", "i1"), ("b", "f4")])
     with pytest.raises(ValueError, match="not a multiple of the item size"):
         ct.from_numpy(record["b"])
-    with pytest.raises(TypeError, match="expected np.ndarray"):
+    with pytest.raises(TypeError, match=r"expected np\.ndarray"):
         ct.from_numpy([1, 2])
     with pytest.raises(TypeError):
         ct.from_numpy(np.array(["a"]))

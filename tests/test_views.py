@@ -39,7 +39,11 @@ def test_views_share_memory_and_match_torch(name):
     x, t = ct.from_numpy(data.copy()), torch.from_numpy(data.copy())
     v, w = VIEWS[name](x), VIEWS[name](t)
     assert v.tolist() == w.tolist()
-    assert v.stride() == w.stride() and v.storage_offset() == w.storage_offset() and v.is_contiguous() == w.is_contiguous()
+    assert (
+        v.stride() == w.stride()
+        and v.storage_offset() == w.storage_offset()
+        and v.is_contiguous() == w.is_contiguous()
+    )
     assert v.untyped_storage().data_ptr() == x.untyped_storage().data_ptr()
     if name != "expand":
         v.fill_(-1)
@@ -95,11 +99,19 @@ def test_many_dimensions():
         (lambda x: x.view(5, 5), RuntimeError, r"shape '\(5, 5\)' is invalid for input of size 24"),
         (lambda x: x.transpose(0, 1).view(24), RuntimeError, "view size is not compatible"),
         (lambda x: x.view(-1, -1), RuntimeError, "only one dimension can be inferred"),
-        (lambda x: x.transpose(0, 3), IndexError, r"Dimension out of range \(expected to be in range of \[-3, 2\], but got 3\)"),
+        (
+            lambda x: x.transpose(0, 3),
+            IndexError,
+            r"Dimension out of range \(expected to be in range of \[-3, 2\], but got 3\)",
+        ),
         (lambda x: x.permute(0, 1), RuntimeError, "number of dimensions"),
         (lambda x: x.permute(0, 0, 1), RuntimeError, "multiple times"),
         (lambda x: x.expand(2, 3), RuntimeError, "must be greater or equal"),
-        (lambda x: x.expand(2, 5, 4), RuntimeError, r"expanded size of the tensor \(5\) must match the existing size \(3\)"),
+        (
+            lambda x: x.expand(2, 5, 4),
+            RuntimeError,
+            r"expanded size of the tensor \(5\) must match the existing size \(3\)",
+        ),
         (lambda x: x.narrow(0, 1, 5), RuntimeError, "exceeds dimension size"),
         (lambda x: x.select(0, 7), IndexError, "index 7 out of range"),
         (lambda x: x.as_strided((100,), (1,)), RuntimeError, "out of bounds for storage"),

@@ -1,5 +1,7 @@
 """ctorch: PyTorch's API on a small, fast C++ engine. Use it as ``import ctorch as torch``."""
 
+# Later imports use the names of earlier ones: the order is not alphabetical.
+# ruff: noqa: I001
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -26,24 +28,26 @@ from ctorch._C import (
     set_num_threads,
 )
 from ctorch._version import __version__
-from ctorch.dtypes import *  # noqa: F403
+from ctorch.dtypes import *
 from ctorch.dtypes import _constant
 
 if TYPE_CHECKING:
-    from ctorch._C import *  # noqa: F403
-globals().update({name: getattr(_C._functions, name) for name in dir(_C._functions) if not name.startswith("__")})
+    from ctorch._C import *
+globals().update(
+    {name: getattr(_C._functions, name) for name in dir(_C._functions) if not name.startswith("__")}
+)
 
-from ctorch import _tensor  # noqa: E402, F401  (completes the Tensor class)
-from ctorch import autograd  # noqa: E402
-from ctorch._einsum import *  # noqa: E402, F403
-from ctorch._repr import get_printoptions, set_printoptions  # noqa: E402
-from ctorch.autograd import enable_grad, inference_mode, no_grad, set_grad_enabled  # noqa: E402
-from ctorch.composite import *  # noqa: E402, F403
-from ctorch.legacy import *  # noqa: E402, F403
-from ctorch.random import *  # noqa: E402, F403
-from ctorch.runtime import *  # noqa: E402, F403
-from ctorch.serialization import load, save  # noqa: E402
-from ctorch import (  # noqa: E402
+from ctorch import _tensor
+from ctorch import autograd
+from ctorch._einsum import *
+from ctorch._repr import get_printoptions, set_printoptions
+from ctorch.autograd import enable_grad, inference_mode, no_grad, set_grad_enabled
+from ctorch.composite import *
+from ctorch.legacy import *
+from ctorch.random import *
+from ctorch.runtime import *
+from ctorch.serialization import load, save
+from ctorch import (
     __config__,
     backends,
     cuda,

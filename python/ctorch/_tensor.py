@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import copy
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +96,9 @@ def numpy(self, *, force: bool = False) -> numpy.ndarray:
 
     t = self.detach() if force else self
     if t.requires_grad:
-        raise RuntimeError("Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.")
+        raise RuntimeError(
+            "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead."
+        )
     if t.dtype is _C.bfloat16:
         raise TypeError("Got unsupported ScalarType BFloat16")
     if t.dim() > 64:
@@ -172,10 +173,19 @@ def _rebuild(cls, data: bytes, dtype, size, requires_grad, state):
 @_method
 def __reduce_ex__(self, protocol):
     if not self.is_leaf:
-        raise RuntimeError("Only leaf tensors (those that are not the result of a recorded operation) can be pickled; detach() it first")
+        raise RuntimeError(
+            "Only leaf tensors (those that are not the result of a recorded operation) can be pickled; detach() it first"
+        )
     dense = self.detach().contiguous()
     data = bytes(_bytes_of(dense))
-    return _rebuild, (type(self), data, self.dtype, tuple(self.shape), self.requires_grad, dict(self.__dict__))
+    return _rebuild, (
+        type(self),
+        data,
+        self.dtype,
+        tuple(self.shape),
+        self.requires_grad,
+        dict(self.__dict__),
+    )
 
 
 def _bytes_of(t):
@@ -205,7 +215,7 @@ def __deepcopy__(self, memo):
     return t
 
 
-class _no_grad:  # noqa: N801
+class _no_grad:
     def __enter__(self):
         self.previous = _C.is_grad_enabled()
         _C._set_grad_enabled(False)
@@ -223,8 +233,7 @@ _TYPE_NAMES = {
 }  # fmt: skip
 
 
-@_method
-def type(self, dtype=None, non_blocking=False):  # noqa: A001
+def _type(self, dtype=None, non_blocking=False):
     """The name of the tensor's type ("torch.FloatTensor"); or, given a dtype or such a name, the tensor converted."""
     if dtype is None:
         return "torch." + next((name for name, d in _TYPE_NAMES.items() if d is self.dtype), "Tensor")
@@ -236,7 +245,7 @@ def type(self, dtype=None, non_blocking=False):  # noqa: A001
     return self.to(dtype)
 
 
-type = builtins.type  # the method is on Tensor by now
+Tensor.type = _type
 
 
 @_method
@@ -253,7 +262,9 @@ def cuda(self, device=None, non_blocking=False, memory_format=None):
 @_method
 def __contains__(self, element):
     if not isinstance(element, (Tensor, int, float, complex, bool)):
-        raise RuntimeError(f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}.")
+        raise RuntimeError(
+            f"Tensor.__contains__ only supports Tensor or scalar, but you passed in a {type(element)}."
+        )
     return bool((self == element).any().item())
 
 
@@ -292,7 +303,9 @@ def share_memory_(self):
 def apply_(self, fn):
     """Replace each element by ``fn(element)``, in place. Slow: meant for small tensors."""
     with _no_grad():
-        return self.copy_(_C.tensor([fn(v) for v in self.reshape(-1).tolist()], dtype=self.dtype).view(self.shape))
+        return self.copy_(
+            _C.tensor([fn(v) for v in self.reshape(-1).tolist()], dtype=self.dtype).view(self.shape)
+        )
 
 
 @_method
@@ -307,7 +320,9 @@ def _inplace_view(name):
     def method(self, *args, **kwargs):
         view = getattr(self.detach(), name)(*args, **kwargs)
         if self.requires_grad:
-            raise RuntimeError(f"{name}_: changing the geometry of a tensor that requires grad is not supported; use {name}()")
+            raise RuntimeError(
+                f"{name}_: changing the geometry of a tensor that requires grad is not supported; use {name}()"
+            )
         return self.set_(view)
 
     method.__name__ = name + "_"

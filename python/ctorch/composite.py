@@ -236,6 +236,23 @@ def block_diag(*tensors: Tensor) -> Tensor:
 
 
 @_method
+def nonzero_static(input: Tensor, *, size: int, fill_value: int = -1) -> Tensor:
+    """The first ``size`` rows of nonzero(), filled up with ``fill_value`` if there are fewer."""
+    if size < 0:
+        raise RuntimeError(f"nonzero_static: 'size' must be a non-negative integer, got {size}")
+    rows = _C.nonzero(input)[:size]
+    return _C.constant_pad_nd(rows, [0, 0, 0, size - rows.shape[0]], fill_value)
+
+
+def _where(self: Tensor, condition: Tensor, other: Any) -> Tensor:
+    """The elements of this tensor where condition is true, else those of other."""
+    return _C.where(condition, self, other)
+
+
+Tensor.where = _where
+
+
+@_method
 def take_along_dim(
     input: Tensor, indices: Tensor, dim: int | None = None, *, out: Tensor | None = None
 ) -> Tensor:

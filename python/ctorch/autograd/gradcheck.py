@@ -91,7 +91,9 @@ def gradcheck(
     inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     wanted = [t for t in _tensors(inputs) if t.requires_grad]
     if not wanted:
-        raise ValueError("gradcheck expects at least one input tensor to require gradient, but none of the them have requires_grad=True.")
+        raise ValueError(
+            "gradcheck expects at least one input tensor to require gradient, but none of the them have requires_grad=True."
+        )
     outputs = _outputs(func, inputs)
 
     def fail(message: str) -> bool:
@@ -112,9 +114,17 @@ def gradcheck(
                     if out.requires_grad:
                         got = grad(out, x, seed, retain_graph=True, allow_unused=True)[0]
                     if got is not None and (got.shape != x.shape or got.dtype is not x.dtype):
-                        return fail(f"gradient of input {number} has shape {tuple(got.shape)} and dtype {got.dtype}, expected {tuple(x.shape)} and {x.dtype}")
-                    flat = _C.zeros_like(x).reshape(-1).tolist() if got is None else got.detach().reshape(-1).tolist()
-                    analytical = [part for v in flat for part in ((v.real, v.imag) if x.dtype.is_complex else (v,))]
+                        return fail(
+                            f"gradient of input {number} has shape {tuple(got.shape)} and dtype {got.dtype}, expected {tuple(x.shape)} and {x.dtype}"
+                        )
+                    flat = (
+                        _C.zeros_like(x).reshape(-1).tolist()
+                        if got is None
+                        else got.detach().reshape(-1).tolist()
+                    )
+                    analytical = [
+                        part for v in flat for part in ((v.real, v.imag) if x.dtype.is_complex else (v,))
+                    ]
                     expected = [_real_inner(seed, row[out_number]) for row in numerical]
                     for element, (a, n) in enumerate(zip(analytical, expected)):
                         if not abs(a - n) <= atol + rtol * abs(n) and not (a != a and n != n):

@@ -6,6 +6,7 @@ rest are checks and compositions over it.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -59,11 +60,13 @@ __all__ = [
     "hardswish",
     "hardtanh",
     "huber_loss",
+    "instance_norm",
     "kl_div",
     "l1_loss",
     "layer_norm",
     "leaky_relu",
     "linear",
+    "local_response_norm",
     "log_softmax",
     "logsigmoid",
     "max_pool1d",
@@ -582,7 +585,58 @@ def batch_norm(
             raise ValueError(f"batch_norm eps must be positive during training, but got {eps}")
     elif eps < 0.0:
         raise ValueError(f"batch_norm eps must be non-negative, but got {eps}")
-    return _C.batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps, False)
+    # The native form keeps the statistics of the batch for the backward pass.
+    return _C.native_batch_norm(input, weight, bias, running_mean, running_var, training, momentum, eps)[0]
+
+
+def instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Bring each channel (dim 1) of each sample to mean 0 and variance 1, then scale and shift it.
+
+    Args:
+        running_mean: (C,), the mean to use, or, with ``use_input_stats``, to update by ``momentum``.
+        running_var: (C,), likewise.
+        weight: (C,), the scale.
+        bias: (C,), the shift.
+        use_input_stats: use the statistics of ``input``.
+    """
+    if use_input_stats:
+        if math.prod(input.shape[2:]) == 1:
+            raise ValueError(f"Expected more than 1 spatial element when training, got input size {input.size()}")
+    elif running_mean is None or running_var is None:
+        raise RuntimeError("Expected running_mean and running_var to be defined when use_input_stats is False")
+    n, c = input.shape[:2]
+    mean, var, w, b = (t if t is None else t.repeat(n) for t in (running_mean, running_var, weight, bias))
+    lines = input.reshape(1, n * c, *input.shape[2:])
+    result = _C.native_batch_norm(lines, w, b, mean, var, use_input_stats, momentum, eps)[0]
+    if use_input_stats:
+        for running, moved in ((running_mean, mean), (running_var, var)):
+            if running is not None:
+                with ctorch.no_grad():
+                    running.copy_(moved.reshape(n, c).mean(0))
+    return result.reshape(input.shape)
+
+
+def local_response_norm(
+    input: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Tensor:
+    """Divide each value by (k + alpha * the mean square of ``size`` neighbouring channels) ** beta."""
+    if input.dim() < 3:
+        raise ValueError(f"Expected 3D or higher dimensionality input (got {input.dim()} dimensions)")
+    if input.numel() == 0:
+        return input
+    edges = [0] * (2 * (input.dim() - 2)) + [size // 2, (size - 1) // 2]
+    windows = _C.constant_pad_nd(input * input, edges, 0).unfold(1, size, 1)
+    mean = windows.mean(-1) if input.is_floating_point() else windows.sum(-1) // size
+    return input / (mean * alpha + k) ** beta
 
 
 def layer_norm(
