@@ -49,7 +49,9 @@ def loss_curve(pyplot, history: dict):
     right.plot(ends, [100 * a for a in accuracies], "o-", color="tab:orange", label="test accuracy")
     right.set_ylabel("test accuracy, %")
     lines = axes.get_lines() + right.get_lines()
-    axes.legend(lines, [line.get_label() for line in lines], loc="center right")
+    axes.legend(
+        lines, [line.get_label() for line in lines], loc="upper center", bbox_to_anchor=(0.5, -0.13), ncol=3
+    )
     return figure
 
 
