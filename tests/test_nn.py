@@ -246,6 +246,11 @@ def test_conversion(convert):
     assert results[0] == results[1]
 
 
+def test_conversion_to_a_memory_format_leaves_vectors_alone():
+    net = ctorch.nn.Conv2d(3, 4, 2).to(memory_format=ctorch.channels_last)
+    assert net.weight.stride() == (12, 1, 6, 3) and net.bias.stride() == (1,)
+
+
 def test_converted_parameters_are_trained():
     net = ctorch.nn.Linear(2, 1).double()
     net(ctorch.ones(1, 2, dtype=ctorch.float64)).sum().backward()

@@ -455,10 +455,15 @@ class Module(HooksMixin, StateMixin):
                 f"nn.Module.to only accepts floating point or complex dtypes, but got desired dtype={dtype}"
             )
 
+        memory_format = options.pop("memory_format", None)
+
         def convert(t: Tensor) -> Tensor:
+            wanted = dict(options)
             if dtype is not None and (t.is_floating_point() or t.is_complex()):
-                return t.to(dtype=dtype, **options)
-            return t.to(**options) if options else t
+                wanted["dtype"] = dtype
+            if memory_format is not None and t.dim() in (4, 5):
+                wanted["memory_format"] = memory_format
+            return t.to(**wanted) if wanted else t
 
         return self._apply(convert)
 

@@ -96,6 +96,9 @@ def _copy(value: Any) -> Any:
     return value.clone() if isinstance(value, Tensor) else value
 
 
+_LRScheduler = LRScheduler  # the name that old programs use
+
+
 class LambdaLR(LRScheduler):
     """The first rate times a function of the epoch.
 
