@@ -298,7 +298,7 @@ PyObject* tensor_iter(PyObject* p) {
 #define CT_GETTER(name, expression)                       \
   PyObject* get_##name(PyObject* p, void*) {              \
     return guarded([&]() -> PyObject* {                   \
-      const Tensor& t = as_tensor(p);                     \
+      [[maybe_unused]] const Tensor& t = as_tensor(p);    \
       return expression;                                  \
     }, nullptr);                                          \
   }
