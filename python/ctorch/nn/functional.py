@@ -166,7 +166,7 @@ _SELU_SCALE = 1.0507009873554804934193349852946
 
 
 def _selu(input: Tensor) -> Tensor:
-    return _C.elu(input, _SELU_ALPHA) * _SELU_SCALE
+    return _C.elu(input, _SELU_ALPHA, _SELU_SCALE)
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
@@ -175,7 +175,7 @@ def selu(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 def _celu(input: Tensor, alpha: float) -> Tensor:
-    return _C.elu(input / alpha) * alpha
+    return _C.elu(input, alpha, 1.0, 1.0 / alpha)
 
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
@@ -185,31 +185,19 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     return _maybe_inplace(inplace, _celu, input, alpha)
 
 
-def _hardsigmoid(input: Tensor) -> Tensor:
-    return _C.hardtanh(input + 3, 0.0, 6.0) / 6
-
-
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """Return relu6(x + 3) / 6."""
-    return _maybe_inplace(inplace, _hardsigmoid, input)
-
-
-def _hardswish(input: Tensor) -> Tensor:
-    return input * _C.hardtanh(input + 3, 0.0, 6.0) / 6
+    return _maybe_inplace(inplace, _C.hardsigmoid, input)
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """Return x * relu6(x + 3) / 6."""
-    return _maybe_inplace(inplace, _hardswish, input)
-
-
-def _mish(input: Tensor) -> Tensor:
-    return input * _C.tanh(_C.softplus(input))
+    return _maybe_inplace(inplace, _C.hardswish, input)
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """Return x * tanh(softplus(x))."""
-    return _maybe_inplace(inplace, _mish, input)
+    return _maybe_inplace(inplace, _C.mish, input)
 
 
 def softsign(input: Tensor) -> Tensor:
@@ -217,9 +205,9 @@ def softsign(input: Tensor) -> Tensor:
     return input / (input.abs() + 1)
 
 
-def logsigmoid(input: Tensor) -> Tensor:
+def logsigmoid(input: Tensor, *, out: Tensor | None = None) -> Tensor:
     """Return log(sigmoid(x)), without overflow."""
-    return ctorch.minimum(input, input.new_zeros(())) - ctorch.log1p(ctorch.exp(-input.abs()))
+    return _C.log_sigmoid(input, out=out)
 
 
 def tanhshrink(input: Tensor) -> Tensor:
@@ -227,26 +215,19 @@ def tanhshrink(input: Tensor) -> Tensor:
     return input - _C.tanh(input)
 
 
-def hardshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+def hardshrink(input: Tensor, lambd: float = 0.5, *, out: Tensor | None = None) -> Tensor:
     """Return x where |x| > lambd, else 0."""
-    return ctorch.where(input.abs() <= lambd, input.new_zeros(()), input)
+    return _C.hardshrink(input, lambd, out=out)
 
 
-def softshrink(input: Tensor, lambd: float = 0.5) -> Tensor:
+def softshrink(input: Tensor, lambd: float = 0.5, *, out: Tensor | None = None) -> Tensor:
     """Return x moved by lambd towards 0, and 0 where |x| <= lambd."""
-    if lambd < 0:
-        raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd}.")
-    moved = ctorch.where(input > 0, input - lambd, input + lambd)
-    return ctorch.where(input.abs() <= lambd, input * 0, moved)
-
-
-def _threshold(input: Tensor, threshold: float, value: float) -> Tensor:
-    return ctorch.where(input <= threshold, input.new_full((), value), input)
+    return _C.softshrink(input, lambd, out=out)
 
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """Return x where it is above ``threshold``, else ``value``."""
-    return _maybe_inplace(inplace, _threshold, input, threshold, value)
+    return _maybe_inplace(inplace, _C.threshold, input, threshold, value)
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
@@ -511,6 +492,8 @@ def avg_pool2d(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
     divisor_override: int | None = None,
+    *,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Return the mean of each window over the last two dimensions.
 
@@ -522,7 +505,9 @@ def avg_pool2d(
         divisor_override: divide by this number and not by the number of elements.
     """
     stride = kernel_size if stride is None else stride
-    return _C.avg_pool2d(input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    return _C.avg_pool2d(
+        input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, out=out
+    )
 
 
 def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
@@ -537,13 +522,10 @@ def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
         output_size: an int or a pair; None keeps the input's size.
     """
     if isinstance(output_size, int):
-        output_size = (output_size, output_size)
-    if len(output_size) != 2 or input.dim() <= 2:
-        raise ValueError(
-            f"adaptive_avg_pool2d: expected output_size to be an int or a pair, got {output_size} "
-            f"for input {tuple(input.shape)}"
-        )
-    size = [input.size(i - 2) if n is None else n for i, n in enumerate(output_size)]
+        return _C.adaptive_avg_pool2d(input, output_size)
+    if input.dim() <= len(output_size):
+        raise ValueError(f"Input dimension should be at least {len(output_size) + 1}")
+    size = [n if n is not None else input.size(i - len(output_size)) for i, n in enumerate(output_size)]
     return _C.adaptive_avg_pool2d(input, size)
 
 
@@ -610,9 +592,13 @@ def instance_norm(
     """
     if use_input_stats:
         if math.prod(input.shape[2:]) == 1:
-            raise ValueError(f"Expected more than 1 spatial element when training, got input size {input.size()}")
+            raise ValueError(
+                f"Expected more than 1 spatial element when training, got input size {input.size()}"
+            )
     elif running_mean is None or running_var is None:
-        raise RuntimeError("Expected running_mean and running_var to be defined when use_input_stats is False")
+        raise RuntimeError(
+            "Expected running_mean and running_var to be defined when use_input_stats is False"
+        )
     n, c = input.shape[:2]
     mean, var, w, b = (t if t is None else t.repeat(n) for t in (running_mean, running_var, weight, bias))
     lines = input.reshape(1, n * c, *input.shape[2:])
@@ -688,7 +674,9 @@ def normalize(
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
-    """Return the cosine of the angle between ``x1`` and ``x2`` along ``dim``."""
+    """Return the cosine of the angle between ``x1`` and ``x2``, broadcast, along ``dim``."""
+    shape = ctorch.broadcast_shapes(x1.shape, x2.shape)
+    x1, x2 = x1.expand(shape), x2.expand(shape)
     unit1 = x1 / x1.norm(2, dim, keepdim=True).clamp(min=eps)
     unit2 = x2 / x2.norm(2, dim, keepdim=True).clamp(min=eps)
     return (unit1 * unit2).sum(dim)
@@ -706,7 +694,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
 
     Args:
         pad: (before, after) of the last dimension, then of the one before it, and so on. Negative numbers
-            take elements away, in mode "constant".
+            take elements away.
         mode: "constant", "reflect" (mirrored at the end element), "replicate" (the end element) or
             "circular".
         value: the constant; 0 if None.
@@ -743,8 +731,9 @@ def _pad_index(size: int, before: int, after: int, mode: str) -> Tensor:
     if size == 0:
         raise RuntimeError(f"pad: mode {mode} needs a non-empty dimension")
     index = ctorch.arange(-before, size + after)
-    if mode == "circular":
-        return index.remainder(size)
+    if mode == "circular":  # what is taken away does not come back at the other end
+        first, last = max(-before, 0), size - max(-after, 0)
+        return (index - first).remainder(last - first) + first
     if mode == "replicate":
         return index.clamp(0, size - 1)
     return (size - 1) - ((size - 1) - index.abs()).abs()
