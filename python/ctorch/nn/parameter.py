@@ -37,7 +37,11 @@ class Parameter(Tensor):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         parts = (self.detach(), self.requires_grad, OrderedDict())
-        return (_rebuild_parameter_with_state, (*parts, dict(self.__dict__))) if self.__dict__ else (_rebuild_parameter, parts)
+        return (
+            (_rebuild_parameter_with_state, (*parts, dict(self.__dict__)))
+            if self.__dict__
+            else (_rebuild_parameter, parts)
+        )
 
 
 def _rebuild_parameter(data: Tensor, requires_grad: bool, backward_hooks: Any = None) -> Parameter:
@@ -45,7 +49,9 @@ def _rebuild_parameter(data: Tensor, requires_grad: bool, backward_hooks: Any = 
     return Parameter(data, requires_grad)
 
 
-def _rebuild_parameter_with_state(data: Tensor, requires_grad: bool, backward_hooks: Any, state: dict[str, Any]) -> Parameter:
+def _rebuild_parameter_with_state(
+    data: Tensor, requires_grad: bool, backward_hooks: Any, state: dict[str, Any]
+) -> Parameter:
     """The same for a Parameter that carries attributes."""
     parameter = Parameter(data, requires_grad)
     parameter.__dict__.update(state)
