@@ -605,7 +605,7 @@ def instance_norm(
     result = _C.native_batch_norm(lines, w, b, mean, var, use_input_stats, momentum, eps)[0]
     if use_input_stats:
         for running, moved in ((running_mean, mean), (running_var, var)):
-            if running is not None:
+            if running is not None and moved is not None:
                 with ctorch.no_grad():
                     running.copy_(moved.reshape(n, c).mean(0))
     return result.reshape(input.shape)
