@@ -25,7 +25,7 @@ inline bool ranges_meet(const Tensor& a, const Tensor& b) {
 // A target in which several indices reach the same element (an expanded tensor, say) has no meaning as a
 // result.
 inline void check_no_overlap(const Tensor& target, const char* op) {
-  for (int64_t d = 0; d < target.dim(); ++d) {
+  for (int64_t d = 0; d < target.dim() && target.numel() > 0; ++d) {
     check(target.strides()[d] != 0 || target.sizes()[d] <= 1, op,
           ": unsupported operation: more than one element of the written-to tensor refers to a single memory "
           "location. Please "
@@ -55,8 +55,8 @@ inline Tensor make_result(IntList sizes, DType dtype, Device device, Out out, co
   if (!out) return empty(sizes, dtype, device);
   check(can_cast(dtype, out.target->dtype()), op, ": result type ", dtype_scalar_name(dtype),
         " can't be cast to the desired output type ", dtype_scalar_name(out.target->dtype()));
-  resize_output(*out.target, sizes, op);
   check_no_overlap(*out.target, op);
+  resize_output(*out.target, sizes, op);
   return out.target->dtype() == dtype && out.target->is_contiguous() ? *out.target
                                                                      : empty(sizes, dtype, device);
 }
