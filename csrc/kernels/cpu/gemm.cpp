@@ -96,9 +96,11 @@ class BlockedProduct {
     depth_ = ceil_div(q.k, k_blocks);
     slab_rows_ = std::min(q.m, Blocks::slab_rows);
     slab_cols_ = std::min(q.n, Blocks::slab_cols);
-    // B is read in place if packing would cost more than it saves: few rows use it.
-    b_in_place_ = std::is_same_v<T, S> && q.b_col == 1 && q.m <= 2 * Blocks::rows;
-    a_in_place_ = std::is_same_v<T, S> && q.n <= 2 * Blocks::cols;
+    // Operands are read in place where packing would cost more than it saves: few panels use them, or they
+    // fit the L1.
+    const bool in_place = std::is_same_v<T, S>;
+    b_in_place_ = in_place && q.b_col == 1 && (q.m <= 2 * Blocks::rows || q.k * q.n <= kSmallOperand);
+    a_in_place_ = in_place && (q.n <= 2 * Blocks::cols || (q.a_k == 1 && q.m * q.k <= kSmallOperand));
   }
 
   void run() {
@@ -200,6 +202,7 @@ class BlockedProduct {
       }
       for (int64_t i = i_from; i < i_to; ++i) {
         const int64_t first = panels.start(i), rows = panels.rows(i);
+        prefetch_tile(out_, i0_ + first, j0_ + col, rows, cols);
         if constexpr (std::is_same_v<T, S>) {
           if (a_in_place_) {
             t.a = q_.a + (i0_ + first) * q_.a_row + p0_ * q_.a_k;
@@ -217,6 +220,7 @@ class BlockedProduct {
     }
   }
 
+  static constexpr int64_t kSmallOperand = 16384;
   // Work that is worth a thread: elements to pack, multiply-adds.
   static constexpr int64_t kPackGrain = 1 << 15, kTaskWork = 1 << 18;
 

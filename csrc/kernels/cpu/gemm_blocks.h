@@ -50,9 +50,10 @@ struct GemmBlocks {
   static constexpr int rows = S(0.5) == S(0) ? 4 : kTileRows;
   static constexpr int vectors = kTileVectors;
   static constexpr int64_t cols = lanes * vectors;
-  // Depth of a block of k: a panel of B (depth * cols) and one of A (depth * rows) pass through the 32 to 48
-  // KB of L1 together with C; deeper blocks mean fewer passes over C.
-  static constexpr int64_t depth = 1024 / static_cast<int64_t>(sizeof(S));
+  // Depth of a block of k: a panel of B (depth * cols, 48 KB where a register holds 64 bytes) passes through
+  // the L1 and L2 beside one of A. Deeper blocks mean fewer passes over C, which for large matrices lies in
+  // memory.
+  static constexpr int64_t depth = sizeof(S) == 8 ? 256 : 384;
   // For types that are converted while packing: their sums cannot rest in the result between blocks.
   static constexpr int64_t half_depth = 1024;
   // A task is a rectangle of the result of so many panels: its part of A stays in an L2 of 1 to 2 MB.

@@ -72,6 +72,18 @@ CT_INLINE void write_row(const WriteOut<S, S>& w, S* c, const S* d, const S* til
   }
 }
 
+// Ask for the cache lines of a tile that is about to be summed: they arrive meanwhile.
+template <class T, class S>
+CT_INLINE void prefetch_tile(const WriteOut<T, S>& w, int64_t i0, int64_t j0, int64_t rows, int64_t cols) {
+  if (w.c_col != 1) return;
+  constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T));
+  for (int64_t i = 0; i < rows; ++i) {
+    const T* c = w.c + (i0 + i) * w.c_row + j0;
+    for (int64_t j = 0; j < cols; j += line) __builtin_prefetch(c + j, 1);
+    __builtin_prefetch(c + cols - 1, 1);
+  }
+}
+
 // Rows i0 ... and columns j0 ... of the result, from a tile whose rows are `tile_row` apart.
 template <class T, class S>
 void write_tile(const WriteOut<T, S>& w, int64_t i0, int64_t j0, int64_t rows, int64_t cols, const S* tile,

@@ -134,25 +134,47 @@ void max_block(const PoolArgs& g, const T* plane, int64_t d, int64_t h, int64_t 
   }
 }
 
-// Where in its plane the maximum of result o stands. Without any element above the lowest it is the first of
-// the window.
-CT_INLINE int64_t position_of(const PoolArgs& g, int64_t d, int64_t h, int64_t o, int32_t tap) {
-  int64_t at[kPoolDims];
-  const int64_t result[kPoolDims] = {d, h, o};
-  int64_t rest = tap;
-  for (int a = kPoolDims - 1; a >= 0; --a) {
-    const PoolAxis& axis = g.axis[a];
-    const int64_t begin = result[a] * axis.stride - axis.padding;
-    const int64_t r = tap < 0 ? (begin < 0 ? ceil_div(-begin, axis.dilation) : 0) : rest % axis.kernel;
-    rest /= axis.kernel;
-    at[a] = begin + r * axis.dilation;
+// Where in its plane the maximum of a result stands.
+class Positions {
+ public:
+  explicit Positions(const PoolArgs& g) : g_(g), in_table_(taps_of(g) <= kTable) {
+    if (!in_table_) return;
+    for (int64_t tap = 0; tap < taps_of(g); ++tap) table_[tap] = shift_of(tap);
   }
-  return (at[0] * g.axis[1].x_size + at[1]) * g.axis[2].x_size + at[2];
-}
+  // Of result (d, h, o) at a tap; without any element above the lowest (tap < 0) it is the first of the
+  // window.
+  CT_INLINE int64_t of(int64_t d, int64_t h, int64_t o, int32_t tap) const {
+    const PoolAxis* a = g_.axis;
+    const int64_t begin =
+        ((d * a[0].stride - a[0].padding) * a[1].x_size + h * a[1].stride - a[1].padding) * a[2].x_size +
+        o * a[2].stride - a[2].padding;
+    if (CT_LIKELY(tap >= 0)) return begin + (in_table_ ? table_[tap] : shift_of(tap));
+    return begin + (first_tap(a[0], d) * a[1].x_size + first_tap(a[1], h)) * a[2].x_size + first_tap(a[2], o);
+  }
+
+ private:
+  int64_t shift_of(int64_t tap) const {
+    const PoolAxis* a = g_.axis;
+    const int64_t l = tap % a[2].kernel, j = tap / a[2].kernel % a[1].kernel,
+                  i = tap / (a[2].kernel * a[1].kernel);
+    return (i * a[0].dilation * a[1].x_size + j * a[1].dilation) * a[2].x_size + l * a[2].dilation;
+  }
+  // From the beginning of a window to its first element that exists.
+  static int64_t first_tap(const PoolAxis& a, int64_t result) {
+    const int64_t begin = result * a.stride - a.padding;
+    return begin < 0 ? ceil_div(-begin, a.dilation) * a.dilation : 0;
+  }
+
+  static constexpr int64_t kTable = 64;
+  const PoolArgs& g_;
+  const bool in_table_;
+  int64_t table_[kTable];
+};
 
 template <class T, class S>
 void max_windows(const PoolArgs& g) {
   const int64_t width = g.axis[2].y_size;
+  const Positions positions(g);
   for_each_row(g, width * taps_of(g), [&](int64_t plane, int64_t d, int64_t h) {
     S best[kRow];
     int32_t taps[kRow];
@@ -163,7 +185,7 @@ void max_windows(const PoolArgs& g) {
       const int64_t count = std::min(kRow, width - o0);
       if (g.indices) {
         max_block<true>(g, x, d, h, o0, count, best, taps);
-        for (int64_t o = 0; o < count; ++o) g.indices[row + o0 + o] = position_of(g, d, h, o0 + o, taps[o]);
+        for (int64_t o = 0; o < count; ++o) g.indices[row + o0 + o] = positions.of(d, h, o0 + o, taps[o]);
       } else {
         max_block<false>(g, x, d, h, o0, count, best, taps);
       }
@@ -224,6 +246,7 @@ void for_each_plane_gradient(const PoolArgs& g, Body&& body) {
 
 template <class T, class S>
 void max_backward(const PoolArgs& g) {
+  const Positions positions(g);
   for_each_plane_gradient<T, S>(g, [&](int64_t plane, S* sums, const T* grad) {
     S best[kRow];
     int32_t taps[kRow];
@@ -235,7 +258,7 @@ void max_backward(const PoolArgs& g) {
           const int64_t count = std::min(kRow, width - o0);
           max_block<true>(g, x, d, h, o0, count, best, taps);
           for (int64_t o = 0; o < count; ++o)
-            sums[position_of(g, d, h, o0 + o, taps[o])] += static_cast<S>(grad[o0 + o]);
+            sums[positions.of(d, h, o0 + o, taps[o])] += static_cast<S>(grad[o0 + o]);
         }
       }
     }
@@ -267,8 +290,12 @@ void mean_windows(const PoolArgs& g) {
             for (int64_t o = 0; o < count; ++o) {
               const Window ww = mean_window(aw, true, o0 + o);
               S total = S(0);
+              if (g.x_strides[4] == 1) {
 #pragma omp simd reduction(+ : total)
-              for (int64_t l = ww.begin; l < ww.end; ++l) total += static_cast<S>(row[l * g.x_strides[4]]);
+                for (int64_t l = ww.begin; l < ww.end; ++l) total += static_cast<S>(row[l]);
+              } else {
+                for (int64_t l = ww.begin; l < ww.end; ++l) total += static_cast<S>(row[l * g.x_strides[4]]);
+              }
               sum[o] += total;
             }
             continue;
