@@ -261,6 +261,29 @@ pyb::object backward(const pyb::sequence& tensors, const pyb::sequence& grads, b
   return pyb::reinterpret_steal<pyb::object>(tuple_of(captured).release());
 }
 
+// ---- views in place (t_, squeeze_): the tensor becomes a view of what it was ------------------------------------------
+
+pyb::object shallow_copy(const pyb::object& self) {
+  const Tensor& t = as_tensor(self.ptr());
+  check_inplace(t, "in-place view", true);
+  Tensor copy = t.alias();
+  if (grad_fn(t)) {
+    make_meta(copy).grad_fn = gradient_edge(t);
+    copy.impl()->requires_grad = true;
+  }
+  return pyb::reinterpret_steal<pyb::object>(wrap(copy));
+}
+
+pyb::object become(const pyb::object& self, const pyb::object& other) {
+  const Tensor &t = as_tensor(self.ptr()), &from = as_tensor(other.ptr());
+  t.impl()->set_geometry(from.offset(), from.sizes(), from.strides());
+  if (grad_fn(from)) {
+    make_meta(t).grad_fn = gradient_edge(from);
+    t.impl()->requires_grad = true;
+  }
+  return self;
+}
+
 // ---- operations on gradients that are recorded ------------------------------------------------------------------------
 
 Tensor through_door(const char* name, std::initializer_list<PyObject*> args) {
@@ -339,6 +362,8 @@ void init_autograd(pyb::module_& m) {
         pyb::arg("inputs"), pyb::arg("capture"), pyb::arg("allow_unused"), "The backward pass; see ctorch.autograd.backward and grad.");
   m.def("_record_function", &record_function, pyb::arg("name"), pyb::arg("backward"), pyb::arg("inputs"), pyb::arg("outputs"), pyb::arg("dirty"),
         "Makes outputs the results of a node; see ctorch.autograd.Function.");
+  m.def("_shallow_copy", &shallow_copy, pyb::arg("tensor"), "The same elements and history under a new tensor, before an in-place view.");
+  m.def("_become", &become, pyb::arg("tensor"), pyb::arg("view"), "Gives tensor the geometry and history of a view of its storage.");
   m.def("_register_tensor_hook", &register_tensor_hook, pyb::arg("tensor"), pyb::arg("hook"), "See Tensor.register_hook.");
   pyb::class_<HookHandle>(m, "HookHandle", "A registered hook.").def("remove", &HookHandle::remove, "Take the hook away.");
   pyb::class_<PySavedTensor>(m, "_SavedTensor")

@@ -91,6 +91,15 @@ Tensor arange(const Scalar& start, const Scalar& end, const Scalar& step, OptDTy
 Tensor linspace(const Scalar& start, const Scalar& end, int64_t steps, OptDType dtype, PyObject*, OptDevice device, bool requires_grad, bool) {
   return with_grad(ops::linspace(start, end, steps, dtype, device.value_or(Device{})), requires_grad);
 }
+// Bounds that are tensors: of one element each.
+Tensor linspace_tensors(const Operand& start, const Operand& end, int64_t steps, OptDType dtype, PyObject* layout, OptDevice device, bool requires_grad, bool pin) {
+  auto bound = [](const Operand& o) {
+    if (!o.is_tensor()) return o.scalar();
+    check(o.tensor().dim() == 0, "linspace only supports 0-dimensional start and end tensors, but got ", o.tensor().dim(), " dimensions");
+    return item(o.tensor());
+  };
+  return linspace(bound(start), bound(end), steps, dtype, layout, device, requires_grad, pin);
+}
 Tensor logspace(const Scalar& start, const Scalar& end, int64_t steps, double base, OptDType dtype, PyObject*, OptDevice device, bool requires_grad, bool) {
   return with_grad(ops::logspace(start, end, steps, base, dtype, device.value_or(Device{})), requires_grad);
 }
@@ -163,6 +172,7 @@ void init_ops_create() {
   def_op<&arange_to>("arange(Scalar end, *, " CT_OPTIONS ", Out out=None) -> Tensor", "The numbers from start (0) up to, without, end in steps of step (1). int64 if all are integers.", fn);
   def_op<&arange>("arange.start(Scalar start, Scalar end, Scalar step=1, *, " CT_OPTIONS ", Out out=None) -> Tensor", "", fn);
   def_op<&linspace>("linspace(Scalar start, Scalar end, int steps, *, " CT_OPTIONS ", Out out=None) -> Tensor", "`steps` evenly spaced numbers from start to end, both included.", fn);
+  def_op<&linspace_tensors>("linspace.tensors(Operand start, Operand end, int steps, *, " CT_OPTIONS ", Out out=None) -> Tensor", "", fn);
   def_op<&logspace>("logspace(Scalar start, Scalar end, int steps, float base=10.0, *, " CT_OPTIONS ", Out out=None) -> Tensor", "base ** linspace(start, end, steps).", fn);
   def_op<&eye>("eye(int n, int? m=None, *, " CT_OPTIONS ", Out out=None) -> Tensor", "An n x m matrix with ones on the diagonal.", fn);
   def_op<&scalar_tensor_>("scalar_tensor(Scalar s, *, " CT_OPTIONS ") -> Tensor", "A 0-dim tensor.", fn);

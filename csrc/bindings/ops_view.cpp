@@ -25,6 +25,10 @@ Tensor sum_to_size(const Tensor& input, IntList size) {
   Tensor sum = ops::sum(input, IntList(summed), true, input.dtype());
   return lead ? ops::view(sum, size) : sum;
 }
+Tensor narrow_from(const Tensor& input, int64_t dim, const Tensor& start, int64_t length) {
+  check(start.dim() == 0 && is_integral(start.dtype()), "narrow: start must be a 0-dim integral Tensor, got ", start);
+  return ops::narrow(input, dim, item(start).to_int64(), length);
+}
 Tensor ravel(const Tensor& input) { return ops::reshape(input, Dims{-1}); }
 std::vector<Tensor> tensor_split_tensor(const Tensor& input, const Tensor& where, int64_t dim) {
   check(where.dim() <= 1 && where.dtype() == DType::int64, "tensor_split: expected tensor_indices_or_sections to be a 0- or 1-d int64 tensor, got ", where);
@@ -57,6 +61,7 @@ void init_ops_view() {
   def_op<&ops::squeeze_dims>("squeeze.dim(Tensor input, int... dim) -> Tensor", "", view);
   def_op<&ops::unsqueeze>("unsqueeze(Tensor input, int dim) -> Tensor", "A view with a new dim of size 1 at dim.", view);
   def_op<&ops::narrow>("narrow(Tensor input, int dim, int start, int length) -> Tensor", "A view of `length` elements of dim from start on.", view);
+  def_op<&narrow_from>("narrow.tensor(Tensor input, int dim, Tensor start, int length) -> Tensor", "", view);
   def_op<&ops::select>("select(Tensor input, int dim, int index) -> Tensor", "A view of one element of dim, which goes away.", view);
   def_op<&ops::slice>("_slice(Tensor input, int dim, int? start, int? stop, int step) -> Tensor", "input[..., start:stop:step, ...] at dim; the step may be negative.", kInternal | kView);
   def_op<&ops::split>("split(Tensor input, int split_size_or_sections, int dim=0) -> Tensor[]", "Views of pieces of dim: of one size, or of the given sizes.", view);

@@ -30,7 +30,8 @@ Tensor arange(const Scalar& start, const Scalar& end, const Scalar& step, std::o
   check(by != 0, "arange: step must be nonzero");
   check(std::isfinite(from) && std::isfinite(to), "arange: unsupported range: ", from, " -> ", to);
   check(by > 0 ? to >= from : to <= from, "arange: upper bound and lower bound inconsistent with step sign: ", start, " -> ", end, " by ", step);
-  bool integers = !start.is_floating() && !end.is_floating() && !step.is_floating();
+  // Bounds of an int64 range are cut to integers first.
+  bool integers = dt == DType::int64 || (!start.is_floating() && !end.is_floating() && !step.is_floating());
   double length = integers ? std::ceil(static_cast<double>(end.to_int64() - start.to_int64()) / static_cast<double>(step.to_int64())) : std::ceil((to - from) / by);
   check(length >= 0 && length < 9e18, "arange: invalid size, possible overflow: ", length, " elements");
   Tensor out = empty(Dims{static_cast<int64_t>(length)}, dt, device);
@@ -55,16 +56,26 @@ Tensor linspace(const Scalar& start, const Scalar& end, int64_t steps, std::opti
   Tensor out = empty(Dims{steps}, dt, device);
   visit_dtype<Numbers>(dt, "linspace", [&]<class T>() {
     // Counted from both ends, so that the last element is `end` exactly.
-    using A = std::conditional_t<std::is_integral_v<T>, float, acc_t<T>>;
+    using A = std::conditional_t<std::is_integral_v<T>, double, acc_t<T>>;
     T* data = out.data<T>();
-    auto first = start.to<A>(), last = end.to<A>();
-    auto step = steps > 1 ? (last - first) / static_cast<A>(static_cast<float>(steps - 1)) : A(0);
-    if constexpr (std::is_same_v<T, double> || std::is_same_v<T, complex128_t>) step = steps > 1 ? (last - first) / static_cast<A>(static_cast<double>(steps - 1)) : A(0);
+    auto first = static_cast<A>(start.to<T>()), last = static_cast<A>(end.to<T>());
+    A step = A(0);
+    if (steps > 1) {
+      if constexpr (is_complex_v<T>) {
+        step = (last - first) / static_cast<typename T::value_type>(steps - 1);
+      } else {
+        step = (last - first) / static_cast<A>(steps - 1);
+        if constexpr (is_half_v<T>) step = static_cast<A>(T(step));
+      }
+    }
     for (int64_t i = 0; i < steps; ++i) {
       auto k = static_cast<double>(i < steps / 2 ? i : steps - 1 - i);
       if constexpr (is_complex_v<T>) {
         auto count = A(static_cast<typename T::value_type>(k));
         data[i] = i < steps / 2 ? first + step * count : last - step * count;
+      } else if constexpr (is_half_v<T>) {  // PyTorch computes in the half type itself
+        auto part = static_cast<A>(T(step * static_cast<A>(k)));
+        data[i] = T(i < steps / 2 ? first + part : last - part);
       } else {  // PyTorch rounds once, too
         data[i] = static_cast<T>(i < steps / 2 ? std::fma(step, static_cast<A>(k), first) : std::fma(-step, static_cast<A>(k), last));
       }

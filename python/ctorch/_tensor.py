@@ -287,6 +287,12 @@ Tensor.__rtruediv__ = __rdiv__
 
 
 @_method
+def where(self, condition: Tensor, y: Any) -> Tensor:
+    """``ctorch.where(condition, self, y)``."""
+    return _C.where(condition, self, y)
+
+
+@_method
 def new(self, *args, **kwargs):
     """A tensor of this dtype made by the old constructor: ``x.new(2, 3)``, ``x.new([1, 2])``."""
     if len(args) == 1 and not isinstance(args[0], (int, _C.Size)):
@@ -318,12 +324,7 @@ def map_(self, other, fn):
 
 def _inplace_view(name):
     def method(self, *args, **kwargs):
-        view = getattr(self.detach(), name)(*args, **kwargs)
-        if self.requires_grad:
-            raise RuntimeError(
-                f"{name}_: changing the geometry of a tensor that requires grad is not supported; use {name}()"
-            )
-        return self.set_(view)
+        return _C._become(self, getattr(_C._shallow_copy(self), name)(*args, **kwargs))
 
     method.__name__ = name + "_"
     method.__doc__ = f"{name}() on the tensor itself, which keeps its elements."

@@ -44,6 +44,12 @@ for _name in ("expand", "broadcast_to"):
     define(_name, input=lambda g: g, node="ExpandBackward0")
 define("expand_as", input=lambda g: g, other=None, node="ExpandBackward0")
 
+define(
+    "narrow.tensor",
+    input=lambda g, input_shape, dim, start, length: _narrow_backward(g, input_shape, dim, start.item(), length),
+    start=None,
+    node="SliceBackward0",
+)
 define("sum_to_size", input=lambda g, input_shape: g.expand(input_shape))
 define(
     "narrow",
