@@ -77,6 +77,18 @@ void def_arithmetic() {
                     "input / other, of integers too.", kAll);
   def_op<&ops::floor_divide>("floor_divide(Tensor input, Operand other, *, Out out=None) -> Tensor",
                              "input / other, rounded down.", kAll);
+  def_op<&ops::add>("add.number(Scalar input, Tensor other, *, Scalar alpha=1, Out out=None) -> Tensor", "",
+                    kFunction);
+  def_op<&ops::sub>("sub.number(Scalar input, Tensor other, *, Scalar alpha=1, Out out=None) -> Tensor", "",
+                    kFunction);
+  def_op<&ops::mul>("mul.number(Scalar input, Tensor other, *, Out out=None) -> Tensor", "", kFunction);
+  def_op<&ops::div_rounded>(
+      "div.number(Scalar input, Tensor other, *, str? rounding_mode=None, Out out=None) -> Tensor", "",
+      kFunction);
+  def_op<&ops::div>("true_divide.number(Scalar input, Tensor other, *, Out out=None) -> Tensor", "",
+                    kFunction);
+  def_op<&ops::floor_divide>("floor_divide.number(Scalar input, Tensor other, *, Out out=None) -> Tensor", "",
+                             kFunction);
   def_op<&ops::fmod>("fmod(Tensor input, Operand other, *, Out out=None) -> Tensor", fn::Fmod::doc, kAll);
   def_op<&ops::remainder>("remainder(Tensor input, Operand other, *, Out out=None) -> Tensor",
                           fn::Remainder::doc, kAll);
@@ -222,6 +234,8 @@ void init_ops_elementwise() {
   def_op<&conj>("conj(Tensor input) -> Tensor", "The complex conjugate; input itself if it is real.");
   def_op<&ops::conj_physical>("conj_physical(Tensor input, *, Out out=None) -> Tensor", fn::ConjPhysical::doc,
                               kUnary);
+  def_op<&ops::polygamma>("polygamma(int n, Tensor input, *, Out out=None) -> Tensor",
+                          "The n-th derivative of digamma().", kFunction);
   def_op<&ops::logit>("logit(Tensor input, float? eps=None, *, Out out=None) -> Tensor",
                       "log(input / (1 - input)), of input limited to [eps, 1 - eps] if eps is given.",
                       kUnary);

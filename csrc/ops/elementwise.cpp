@@ -87,6 +87,12 @@ Tensor conj_physical(const Tensor& input, Out out) {
                                    : copy_result("conj_physical", input, out);
 }
 
+Tensor polygamma(int64_t n, const Tensor& input, Out out) {
+  check(n >= 0, "polygamma(n, x) does not support negative n.");
+  if (n == 0) return unary<fn::Digamma>(input, out);
+  return apply<fn::Polygamma>({input}, {Scalar(n)}, input.dtype(), out);
+}
+
 Tensor logit(const Tensor& input, std::optional<double> eps, Out out) {
   return apply<fn::Logit>({input}, {Scalar(eps.value_or(-1.0))}, input.dtype(), out);
 }
@@ -110,7 +116,9 @@ Tensor nan_to_num(const Tensor& input, double nan, std::optional<double> posinf,
 
 Tensor add(const Operand& input, const Operand& other, const Scalar& alpha, Out out) {
   DType common = result_type(input, other);
-  if (is_one(alpha)) return apply<fn::Add>({input, other}, {}, common, out);
+  // PyTorch multiplies complex tensors by alpha even where it is 1, which shows in infinities.
+  if (is_one(alpha) && !(is_complex(common) && other.is_tensor()))
+    return apply<fn::Add>({input, other}, {}, common, out);
   check_alpha(common, alpha);
   return apply<fn::AddScaled>({input, other}, {alpha}, common, out);
 }
@@ -125,7 +133,8 @@ Tensor sub(const Operand& input, const Operand& other, const Scalar& alpha, Out 
         "mask, use the `~` or "
         "`logical_not()` operator instead.");
   DType common = result_type(input, other);
-  if (is_one(alpha)) return apply<fn::Sub>({input, other}, {}, common, out);
+  if (is_one(alpha) && !(is_complex(common) && other.is_tensor()))
+    return apply<fn::Sub>({input, other}, {}, common, out);
   check_alpha(common, alpha);
   return apply<fn::AddScaled>({input, other}, {negate(alpha)}, common, out);
 }

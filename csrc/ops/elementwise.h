@@ -57,6 +57,7 @@ Tensor positive(const Tensor& input);
 Tensor square(const Tensor& input, Out out);
 Tensor round_decimals(const Tensor& input, int64_t decimals, Out out);
 Tensor conj_physical(const Tensor& input, Out out);
+Tensor polygamma(int64_t n, const Tensor& input, Out out);
 Tensor logit(const Tensor& input, std::optional<double> eps, Out out);
 Tensor nan_to_num(const Tensor& input, double nan, std::optional<double> posinf, std::optional<double> neginf,
                   Out out);

@@ -2,6 +2,7 @@
 // result.
 #pragma once
 
+#include "kernels/functors/complex.h"
 #include "kernels/functors/meta.h"
 
 namespace ctorch::functors {
@@ -109,9 +110,13 @@ struct GeluTanhBackward : Backward {
 struct Silu : Activation {
   static constexpr auto name = "silu";
   static constexpr auto doc = "input * sigmoid(input).";
+  using ComplexTypes = Complexes;
   template <class T>
   CT_FORMULA T operator()(T x) const {
-    return x / (T(1) + math::exp(-x));
+    if constexpr (is_complex_v<T>)
+      return x / (T(1) + cx::exp(-x));
+    else
+      return x / (T(1) + math::exp(-x));
   }
 };
 struct SiluBackward : Backward {

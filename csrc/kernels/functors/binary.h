@@ -317,7 +317,8 @@ struct Logaddexp : VectorBinary {
   CT_FORMULA T operator()(T a, T b) const {
     if constexpr (is_complex_v<T>) {
       T high = a.real() > b.real() ? a : b, low = a.real() > b.real() ? b : a;
-      return high == low && std::isinf(high.real()) ? high : high + cx::log1p(cx::exp(low - high));
+      return high == low && std::isinf(high.real()) ? high
+                                                    : cx::principal(high + cx::log1p(cx::exp(low - high)));
     } else {
       T high = a > b ? a : b, far = math::abs(a - b);
       T y = high + math::log1p(math::exp(-far));
@@ -354,7 +355,7 @@ struct Heaviside : Binary {
   using Types = RealTypes;
   template <class T>
   CT_FORMULA T operator()(T a, T b) const {
-    return a == T(0) ? b : static_cast<T>(a < T(0) ? 0 : 1);
+    return a == T(0) ? b : static_cast<T>(a > T(0) ? 1 : 0);
   }
 };
 

@@ -74,9 +74,12 @@ CT_FORMULA Cx<R> mul(Cx<R> a, Cx<R> b) {
 }
 template <class R>
 CT_FORMULA Cx<R> pow(Cx<R> a, Cx<R> b) {
-  if (b == Cx<R>(0)) return Cx<R>(1);
-  if (b == Cx<R>(2)) return mul(a, a);
   return std::pow(a, b);
+}
+// The same number with an imaginary part in (-pi, pi], as a logarithm has it.
+template <class R>
+CT_FORMULA Cx<R> principal(Cx<R> z) {
+  return Cx<R>(z.real(), std::atan2(std::sin(z.imag()), std::cos(z.imag())));
 }
 
 }  // namespace ctorch::cx

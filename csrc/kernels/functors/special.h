@@ -28,6 +28,37 @@ CT_FORMULA double digamma(double x) {
   return reflected + sum + __builtin_log(x) - 0.5 / x - series;
 }
 
+// Hurwitz' zeta function, the sum of (q + k)^-s over k >= 0, for s > 1: the first terms as they are, the rest
+// by Euler and Maclaurin's formula.
+CT_FORMULA double zeta(double s, double q) {
+  if (q <= 0 && __builtin_floor(q) == q) return __builtin_inf();
+  double sum = 0;
+  for (int k = 0; k < 10 || q <= 10; ++k, q += 1) sum += __builtin_pow(q, -s);
+  constexpr double kBernoulli[] = {1.0 / 12,
+                                   -1.0 / 720,
+                                   1.0 / 30240,
+                                   -1.0 / 1209600,
+                                   1.0 / 47900160,
+                                   -691.0 / 1307674368000,
+                                   1.0 / 74724249600.0,
+                                   -3617.0 / 10670622842880000.0};
+  double power = __builtin_pow(q, -s), factor = s;
+  sum += power * q / (s - 1) + 0.5 * power;
+  for (int j = 0; j < 8; ++j) {
+    power /= q;
+    sum += kBernoulli[j] * factor * power;
+    power /= q;
+    factor *= (s + 2 * j + 1) * (s + 2 * j + 2);
+  }
+  return sum;
+}
+
+// The n-th derivative of digamma: (-1)^(n+1) n! zeta(n + 1, x).
+CT_FORMULA double polygamma(double n, double x) {
+  double sign = __builtin_fmod(n, 2.0) == 0 ? -1.0 : 1.0;
+  return sign * __builtin_tgamma(n + 1) * zeta(n + 1, x);
+}
+
 // Winitzki's closed approximation (2008), good to 2e-3, then Halley steps on erf, which triple the digits
 // each.
 CT_FORMULA double erfinv(double y) {

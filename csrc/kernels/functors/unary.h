@@ -278,6 +278,18 @@ struct Digamma : SpecialUnary<Digamma> {
   static constexpr auto doc = "The derivative of lgamma().";
   CT_FORMULA static double compute(double x) { return special::digamma(x); }
 };
+struct Polygamma : Unary {
+  static constexpr auto name = "polygamma";
+  static constexpr int params = 1;
+  static constexpr unsigned masks[] = {2};
+  static constexpr Promote promote = Promote::to_float;
+  template <class T>
+  static constexpr bool scalar = true;
+  template <class T>
+  CT_FORMULA T operator()(T x, T n) const {
+    return static_cast<T>(special::polygamma(static_cast<double>(n), static_cast<double>(x)));
+  }
+};
 struct Erfinv : SpecialUnary<Erfinv> {
   static constexpr auto name = "erfinv";
   static constexpr auto doc = "The inverse of erf().";
@@ -423,6 +435,6 @@ using PlainUnary =
 // Those that leave integers as they are, and those that answer the same for all integers.
 using RoundingUnary = TypeList<Floor, Ceil, Round, Trunc>;
 using QuestionUnary = TypeList<Isnan, Isinf, Isfinite, Isposinf, Isneginf, Signbit>;
-using OtherUnary = TypeList<Neg, RoundScaled, ConjPhysical, Logit, NanToNum>;
+using OtherUnary = TypeList<Neg, Polygamma, RoundScaled, ConjPhysical, Logit, NanToNum>;
 
 }  // namespace ctorch::functors

@@ -95,6 +95,8 @@ define("erf", input=lambda g, input: g * _TWO_BY_SQRT_PI * (-(input * input)).ex
 define("erfc", input=lambda g, input: g * -_TWO_BY_SQRT_PI * (-(input * input)).exp())
 define("erfinv", input=lambda g, out: g * (0.5 * math.sqrt(math.pi)) * (out * out).exp())
 define("lgamma", input=lambda g, input: g * input.digamma())
+define("digamma", input=lambda g, input: g * _C.polygamma(1, input))
+define("polygamma", input=lambda g, n, input: g * _C.polygamma(n + 1, input))
 define("deg2rad", input=lambda g: g * (math.pi / 180))
 define("rad2deg", input=lambda g: g * (180 / math.pi))
 
@@ -445,7 +447,14 @@ def _silu_second(g, grad_output, saved):
     return g * grad_output * slope * (2 + saved * (1 - 2 * s))
 
 
-define("silu", input=lambda g, input: _C.silu_backward(g, input))
+def _silu(g, input):
+    if not input.is_complex():
+        return _C.silu_backward(g, input)
+    s = input.sigmoid()
+    return g * (s * (1 + input * (1 - s))).conj()
+
+
+define("silu", input=_silu)
 define("silu_backward", grad_output=lambda g, saved: _C.silu_backward(g, saved), saved=_silu_second)
 
 
