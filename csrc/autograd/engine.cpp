@@ -25,9 +25,8 @@ class BackwardPass {
 
   std::vector<Tensor> run() {
     collect();
-    std::sort(order_.begin(), order_.end(), [&](int64_t a, int64_t b) {
-      return tasks_[a].node->sequence > tasks_[b].node->sequence;
-    });
+    std::sort(order_.begin(), order_.end(),
+              [&](int64_t a, int64_t b) { return tasks_[a].node->sequence > tasks_[b].node->sequence; });
     find_needed();
     for (auto& root : roots_) add_grad(root.task, root.result, std::move(root.grad));
     GradModeGuard mode(options_.create_graph);
@@ -39,8 +38,8 @@ class BackwardPass {
   struct Task {
     Ref<Node> node;
     std::vector<Tensor> grads;
-    bool needed = true;    // leads to something that is asked for
-    bool executed = true;  // its formula is run, not only its gradient captured
+    bool needed = true;                         // leads to something that is asked for
+    bool executed = true;                       // its formula is run, not only its gradient captured
     std::vector<std::pair<int, int>> captures;  // (result, index into captured_)
   };
   struct Root {
@@ -96,7 +95,8 @@ class BackwardPass {
     Tensor& sum = task.grads[static_cast<size_t>(result)];
     if (!sum) {
       sum = std::move(grad);
-    } else if (!options_.create_graph && sum.impl()->use_count() == 1 && sum.storage()->use_count() == 1 && is_dense(sum.sizes(), sum.strides())) {
+    } else if (!options_.create_graph && sum.impl()->use_count() == 1 && sum.storage()->use_count() == 1 &&
+               is_dense(sum.sizes(), sum.strides())) {
       g_recorded_ops.add_inplace(sum, grad);
     } else {
       sum = g_recorded_ops.add(sum, grad);
@@ -143,8 +143,10 @@ class BackwardPass {
     if (CT_UNLIKELY(grad.sizes() != want.sizes)) {
       int64_t lead = grad.dim() - want.sizes.size();
       bool fits = lead >= 0;
-      for (int64_t i = 0; fits && i < want.sizes.size(); ++i) fits = want.sizes[i] == grad.sizes()[lead + i] || want.sizes[i] == 1;
-      check(fits, node.name(), " returned an invalid gradient: got shape ", grad.sizes(), " but expected shape compatible with ", want.sizes);
+      for (int64_t i = 0; fits && i < want.sizes.size(); ++i)
+        fits = want.sizes[i] == grad.sizes()[lead + i] || want.sizes[i] == 1;
+      check(fits, node.name(), " returned an invalid gradient: got shape ", grad.sizes(),
+            " but expected shape compatible with ", want.sizes);
       grad = g_recorded_ops.sum_to_size(grad, want.sizes);
     }
     if (CT_UNLIKELY(grad.dtype() != want.dtype)) grad = g_recorded_ops.to_dtype(grad, want.dtype);
@@ -163,12 +165,13 @@ class BackwardPass {
 
 }  // namespace
 
-std::vector<Tensor> run_backward(const std::vector<Tensor>& roots, std::vector<Tensor> grads, const std::vector<Tensor>& inputs,
-                                 bool capture, BackwardOptions options) {
+std::vector<Tensor> run_backward(const std::vector<Tensor>& roots, std::vector<Tensor> grads,
+                                 const std::vector<Tensor>& inputs, bool capture, BackwardOptions options) {
   BackwardPass pass(options, capture);
   for (size_t i = 0; i < roots.size(); ++i) {
     Edge edge = gradient_edge(roots[i]);
-    check(static_cast<bool>(edge), "element ", i, " of tensors does not require grad and does not have a grad_fn");
+    check(static_cast<bool>(edge), "element ", i,
+          " of tensors does not require grad and does not have a grad_fn");
     pass.add_root(edge, std::move(grads[i]));
   }
   grads.clear();
@@ -176,8 +179,10 @@ std::vector<Tensor> run_backward(const std::vector<Tensor>& roots, std::vector<T
     std::vector<Edge> wanted;
     for (size_t i = 0; i < inputs.size(); ++i) {
       wanted.push_back(gradient_edge(inputs[i]));
-      check(static_cast<bool>(wanted.back()), "One of the differentiated Tensors does not require grad (number ", i, ")");
-      check(capture || wanted.back().node->is_accumulator(), "backward: one of the inputs is not a leaf Tensor");
+      check(static_cast<bool>(wanted.back()),
+            "One of the differentiated Tensors does not require grad (number ", i, ")");
+      check(capture || wanted.back().node->is_accumulator(),
+            "backward: one of the inputs is not a leaf Tensor");
     }
     pass.restrict_to(wanted);
   }

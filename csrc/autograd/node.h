@@ -12,7 +12,8 @@ namespace ctorch {
 
 class Node;
 
-// Where a gradient goes: result number `result` of the operation recorded as `node`. No node: nobody wants it.
+// Where a gradient goes: result number `result` of the operation recorded as `node`. No node: nobody wants
+// it.
 struct Edge {
   Ref<Node> node;
   int result = 0;
@@ -44,15 +45,15 @@ class Node : public RefCounted {
 
   // PyTorch's name of the node: "MulBackward0".
   virtual std::string name() const = 0;
-  // From the gradients of the results (undefined where none came) those of the inputs, one per edge. Entries whose
-  // `wanted` is false may be left undefined.
+  // From the gradients of the results (undefined where none came) those of the inputs, one per edge. Entries
+  // whose `wanted` is false may be left undefined.
   virtual std::vector<Tensor> apply(std::vector<Tensor>& grads, const std::vector<char>& wanted) = 0;
   // Forget what was saved for apply().
   virtual void release_saved() {}
   virtual bool is_accumulator() const { return false; }
 
-  // Nodes are numbered as they are made, so that the inputs of a node have smaller numbers: descending order is a
-  // topological order.
+  // Nodes are numbered as they are made, so that the inputs of a node have smaller numbers: descending order
+  // is a topological order.
   int64_t sequence;
   std::vector<Edge> edges;
   std::vector<ResultInfo> results;

@@ -52,8 +52,8 @@ class AccumulateGrad final : public Node {
   Tensor variable_;
 };
 
-// Keeps the gradient of a result, as retain_grad() asks. The tensor is not owned, as the graph would own itself; a tensor
-// that dies before its graph clears the pointer.
+// Keeps the gradient of a result, as retain_grad() asks. The tensor is not owned, as the graph would own
+// itself; a tensor that dies before its graph clears the pointer.
 class RetainGrad final : public GradHook {
  public:
   explicit RetainGrad(TensorImpl* t) : target_(t) {}
@@ -67,8 +67,8 @@ class RetainGrad final : public GradHook {
   TensorImpl* target_;
 };
 
-// An in-place operation on a view, seen from its base: the gradient of the base has the view's part replaced by what the
-// operation makes of it.
+// An in-place operation on a view, seen from its base: the gradient of the base has the view's part replaced
+// by what the operation makes of it.
 class CopySlices final : public Node {
  public:
   CopySlices(const Tensor& base, Edge base_edge, const Tensor& view, Ref<Node> inner)
@@ -94,7 +94,8 @@ class CopySlices final : public Node {
 };
 
 bool same_geometry(const Tensor& a, const Tensor& b) {
-  return a.offset() == b.offset() && a.sizes() == b.sizes() && a.strides() == b.strides() && a.dtype() == b.dtype();
+  return a.offset() == b.offset() && a.sizes() == b.sizes() && a.strides() == b.strides() &&
+         a.dtype() == b.dtype();
 }
 
 }  // namespace
@@ -147,19 +148,26 @@ void set_view(const Tensor& t, const Tensor& of, ViewOrigin origin) {
 
 void check_inplace(const Tensor& t, const char* op, bool recorded) {
   check(!t.impl()->is_inference || inference_mode(), op,
-        ": Inplace update to inference tensor outside InferenceMode is not allowed. You can make a clone to get a normal "
+        ": Inplace update to inference tensor outside InferenceMode is not allowed. You can make a clone to "
+        "get a normal "
         "tensor before doing inplace update.");
   if (!grad_enabled()) return;
   AutogradMeta* m = meta(t);
   bool base_leaf = m && m->view && m->view->base.requires_grad() && is_leaf(m->view->base);
   if (recorded && m && m->view && m->view->origin != ViewOrigin::tracked) {
     check(m->view->origin != ViewOrigin::multi_output, op,
-          ": Output of a function that returns multiple views is a view and is being modified inplace. Such functions do not "
-          "allow the output views to be modified inplace; replace the inplace operation by an out-of-place one.");
-    check(false, op, ": A view was created in no_grad mode and is being modified inplace with grad mode enabled; this is not allowed.");
+          ": Output of a function that returns multiple views is a view and is being modified inplace. Such "
+          "functions do not "
+          "allow the output views to be modified inplace; replace the inplace operation by an out-of-place "
+          "one.");
+    check(false, op,
+          ": A view was created in no_grad mode and is being modified inplace with grad mode enabled; this "
+          "is not allowed.");
   }
-  check(!base_leaf, op, ": a view of a leaf Variable that requires grad is being used in an in-place operation.");
-  check(!(t.requires_grad() && is_leaf(t)), op, ": a leaf Variable that requires grad is being used in an in-place operation.");
+  check(!base_leaf, op,
+        ": a view of a leaf Variable that requires grad is being used in an in-place operation.");
+  check(!(t.requires_grad() && is_leaf(t)), op,
+        ": a leaf Variable that requires grad is being used in an in-place operation.");
 }
 
 void rebase_history(const Tensor& t, const Ref<Node>& node) {
@@ -195,7 +203,8 @@ void remove_hook(const Tensor& t, const GradHook* hook) {
   AutogradMeta* m = meta(t);
   if (!m) return;
   std::erase_if(m->hooks, [&](const auto& h) { return h.get() == hook; });
-  if (m->grad_fn.node) std::erase_if(m->grad_fn.node->pre_hooks, [&](const auto& h) { return h.hook.get() == hook; });
+  if (m->grad_fn.node)
+    std::erase_if(m->grad_fn.node->pre_hooks, [&](const auto& h) { return h.hook.get() == hook; });
 }
 
 void retain_grad(const Tensor& t) {

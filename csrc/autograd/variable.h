@@ -1,4 +1,5 @@
-// What autograd attaches to a tensor: its gradient, the node that made it, hooks, and of which tensor it is a view.
+// What autograd attaches to a tensor: its gradient, the node that made it, hooks, and of which tensor it is a
+// view.
 #pragma once
 
 #include <memory>
@@ -13,25 +14,26 @@ namespace ctorch {
 enum class ViewOrigin : int8_t { tracked, no_grad, multi_output };
 
 struct ViewInfo {
-  Tensor base;       // not itself a view
-  int64_t version;   // of the storage when grad_fn was valid
+  Tensor base;      // not itself a view
+  int64_t version;  // of the storage when grad_fn was valid
   ViewOrigin origin;
 };
 
 struct AutogradMeta final : TensorExtra {
   Tensor grad;
-  Edge grad_fn;                  // of a result
-  Node* accumulator = nullptr;   // of a leaf; the graph owns it
+  Edge grad_fn;                 // of a result
+  Node* accumulator = nullptr;  // of a leaf; the graph owns it
   std::vector<Ref<GradHook>> hooks;
   std::unique_ptr<ViewInfo> view;
-  Ref<GradHook> retain_hook;     // set by retain_grad()
+  Ref<GradHook> retain_hook;  // set by retain_grad()
   ~AutogradMeta() override;
 };
 
 inline AutogradMeta* meta(const Tensor& t) { return static_cast<AutogradMeta*>(t.impl()->extra.get()); }
 AutogradMeta& make_meta(const Tensor& t);
 
-// The node that made t, after regenerating it if t is a view whose base has been written to since. Null for a leaf.
+// The node that made t, after regenerating it if t is a view whose base has been written to since. Null for a
+// leaf.
 Ref<Node> grad_fn(const Tensor& t);
 inline bool is_leaf(const Tensor& t) { return !t.requires_grad() || !grad_fn(t); }
 // Where t's gradient goes: to its grad_fn, or, for a leaf that requires a gradient, to its accumulator.
@@ -44,7 +46,8 @@ void set_view(const Tensor& t, const Tensor& of, ViewOrigin origin);
 
 // Throws unless t may be written in place now: PyTorch's rules for leaves, views and inference tensors.
 void check_inplace(const Tensor& t, const char* op, bool recorded);
-// t was written by an operation recorded as node, whose first edge is t's old history: give t, and its base, the new one.
+// t was written by an operation recorded as node, whose first edge is t's old history: give t, and its base,
+// the new one.
 void rebase_history(const Tensor& t, const Ref<Node>& node);
 
 // Register a hook on t's gradient.
@@ -52,8 +55,8 @@ void add_hook(const Tensor& t, Ref<GradHook> hook);
 void remove_hook(const Tensor& t, const GradHook* hook);
 void retain_grad(const Tensor& t);
 
-// Operations on gradients that must themselves be recorded when a graph of the backward pass is asked for, and the
-// node of a view in terms of its base. The layer that records (bindings) provides them.
+// Operations on gradients that must themselves be recorded when a graph of the backward pass is asked for,
+// and the node of a view in terms of its base. The layer that records (bindings) provides them.
 struct RecordedOps {
   Tensor (*add)(const Tensor& a, const Tensor& b);
   void (*add_inplace)(const Tensor& into, const Tensor& b);  // not recorded
@@ -61,7 +64,8 @@ struct RecordedOps {
   Tensor (*to_dtype)(const Tensor& t, DType dtype);
   Tensor (*clone)(const Tensor& t);
   Tensor (*view_gather)(const Tensor& base_grad, const Tensor& base, const Tensor& view);
-  Tensor (*view_scatter)(const Tensor& base_grad, const Tensor& view_grad, const Tensor& base, const Tensor& view);
+  Tensor (*view_scatter)(const Tensor& base_grad, const Tensor& view_grad, const Tensor& base,
+                         const Tensor& view);
   Ref<Node> (*as_strided_node)(const Tensor& base, const Tensor& view);
 };
 extern RecordedOps g_recorded_ops;

@@ -15,7 +15,8 @@
 namespace ctorch::py {
 namespace {
 
-// ---- hooks ------------------------------------------------------------------------------------------------------------
+// ---- hooks
+// ------------------------------------------------------------------------------------------------------------
 
 class PythonGradHook final : public GradHook {
  public:
@@ -24,7 +25,8 @@ class PythonGradHook final : public GradHook {
     Object arg = Object::steal(checked(wrap(grad)));
     Object result = Object::steal(checked(PyObject_CallOneArg(function_.get(), arg.get())));
     if (result.get() == Py_None) return {};
-    check_type(is_tensor(result.get()), "a tensor hook must return None or a Tensor, got ", Py_TYPE(result.get())->tp_name);
+    check_type(is_tensor(result.get()), "a tensor hook must return None or a Tensor, got ",
+               Py_TYPE(result.get())->tp_name);
     return as_tensor(result.get());
   }
 
@@ -34,7 +36,8 @@ class PythonGradHook final : public GradHook {
 
 Object tuple_of(const std::vector<Tensor>& tensors) {
   Object out = Object::steal(checked(PyTuple_New(static_cast<Py_ssize_t>(tensors.size()))));
-  for (size_t i = 0; i < tensors.size(); ++i) PyTuple_SET_ITEM(out.get(), static_cast<Py_ssize_t>(i), checked(wrap(tensors[i])));
+  for (size_t i = 0; i < tensors.size(); ++i)
+    PyTuple_SET_ITEM(out.get(), static_cast<Py_ssize_t>(i), checked(wrap(tensors[i])));
   return out;
 }
 
@@ -86,11 +89,11 @@ HookHandle register_tensor_hook(const pyb::object& self, const pyb::object& func
   return HookHandle([impl, hook] { remove_hook(Tensor(impl), hook.get()); });
 }
 
-// ---- nodes ------------------------------------------------------------------------------------------------------------
+// ---- nodes
+// ------------------------------------------------------------------------------------------------------------
 
 struct PyNode {
-  PyObject_HEAD
-  Ref<Node> node;
+  PyObject_HEAD Ref<Node> node;
 };
 PyTypeObject* g_node_type;
 
@@ -105,7 +108,9 @@ void node_dealloc(PyObject* p) {
   Py_DECREF(type);
 }
 
-PyObject* node_repr(PyObject* p) { return PyUnicode_FromFormat("<%s object at %p>", node_of(p).name().c_str(), p); }
+PyObject* node_repr(PyObject* p) {
+  return PyUnicode_FromFormat("<%s object at %p>", node_of(p).name().c_str(), p);
+}
 PyObject* node_name(PyObject* p, PyObject*) { return PyUnicode_FromString(node_of(p).name().c_str()); }
 
 PyObject* node_next_functions(PyObject* p, void*) {
@@ -113,7 +118,8 @@ PyObject* node_next_functions(PyObject* p, void*) {
   Object out = Object::steal(PyTuple_New(static_cast<Py_ssize_t>(edges.size())));
   for (size_t i = 0; i < edges.size(); ++i) {
     Object node = Object::steal(edges[i] ? wrap_node(edges[i].node) : Py_NewRef(Py_None));
-    PyTuple_SET_ITEM(out.get(), static_cast<Py_ssize_t>(i), Py_BuildValue("(Oi)", node.get(), edges[i].result));
+    PyTuple_SET_ITEM(out.get(), static_cast<Py_ssize_t>(i),
+                     Py_BuildValue("(Oi)", node.get(), edges[i].result));
   }
   return out.release();
 }
@@ -123,7 +129,9 @@ PyObject* node_register_hook(PyObject* p, PyObject* function) {
     Ref<Node> node = reinterpret_cast<PyNode*>(p)->node;
     auto hook = make_ref<PythonNodeHook>(Object::borrow(function));
     node->post_hooks.push_back(Ref<NodeHook>(hook));
-    HookHandle handle([node, hook] { std::erase_if(node->post_hooks, [&](const auto& h) { return h.get() == hook.get(); }); });
+    HookHandle handle([node, hook] {
+      std::erase_if(node->post_hooks, [&](const auto& h) { return h.get() == hook.get(); });
+    });
     return pyb::cast(std::move(handle)).release().ptr();
   } catch (...) {
     return translate_exception();
@@ -132,14 +140,21 @@ PyObject* node_register_hook(PyObject* p, PyObject* function) {
 
 PyTypeObject* make_node_type(const std::string& name, PyTypeObject* base) {
   static PyMethodDef methods[] = {{"name", node_name, METH_NOARGS, "The node's name."},
-                                  {"register_hook", node_register_hook, METH_O, "register_hook(fn): call fn(grad_inputs, grad_outputs) after the node."},
+                                  {"register_hook", node_register_hook, METH_O,
+                                   "register_hook(fn): call fn(grad_inputs, grad_outputs) after the node."},
                                   {nullptr, nullptr, 0, nullptr}};
-  static PyGetSetDef getset[] = {{"next_functions", node_next_functions, nullptr, "The nodes of the inputs: a tuple of (node, result number).", nullptr},
+  static PyGetSetDef getset[] = {{"next_functions", node_next_functions, nullptr,
+                                  "The nodes of the inputs: a tuple of (node, result number).", nullptr},
                                  {nullptr, nullptr, nullptr, nullptr, nullptr}};
-  PyType_Slot full[] = {{Py_tp_dealloc, reinterpret_cast<void*>(node_dealloc)}, {Py_tp_repr, reinterpret_cast<void*>(node_repr)},
-                        {Py_tp_methods, methods}, {Py_tp_getset, getset}, {0, nullptr}};
+  PyType_Slot full[] = {{Py_tp_dealloc, reinterpret_cast<void*>(node_dealloc)},
+                        {Py_tp_repr, reinterpret_cast<void*>(node_repr)},
+                        {Py_tp_methods, methods},
+                        {Py_tp_getset, getset},
+                        {0, nullptr}};
   PyType_Slot derived[] = {{0, nullptr}};
-  PyType_Spec spec{name.c_str(), sizeof(PyNode), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION, base ? derived : full};
+  PyType_Spec spec{name.c_str(), sizeof(PyNode), 0,
+                   Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                   base ? derived : full};
   Object bases = Object::steal(base ? PyTuple_Pack(1, base) : nullptr);
   return reinterpret_cast<PyTypeObject*>(checked(PyType_FromSpecWithBases(&spec, bases.get())));
 }
@@ -158,12 +173,15 @@ PyTypeObject* node_type_of(const std::string& name) {
 // The node of a ctorch.autograd.Function: its backward is a Python callable.
 class PythonFunctionNode final : public Node {
  public:
-  PythonFunctionNode(std::string name, Object backward) : name_(std::move(name)), backward_(std::move(backward)) {}
+  PythonFunctionNode(std::string name, Object backward)
+      : name_(std::move(name)), backward_(std::move(backward)) {}
   std::string name() const override { return name_; }
 
   std::vector<Tensor> apply(std::vector<Tensor>& grads, const std::vector<char>&) override {
-    check(static_cast<bool>(backward_), "Trying to backward through the graph a second time (or directly access saved tensors after "
-          "they have already been freed). Specify retain_graph=True if you need to backward through the graph a second time.");
+    check(static_cast<bool>(backward_),
+          "Trying to backward through the graph a second time (or directly access saved tensors after "
+          "they have already been freed). Specify retain_graph=True if you need to backward through the "
+          "graph a second time.");
     Object args = tuple_of(grads);
     Object self = Object::steal(checked(wrap_node(Ref<Node>(this))));
     Object backward = backward_;  // may be released meanwhile, by a pass within this one
@@ -181,10 +199,10 @@ class PythonFunctionNode final : public Node {
   Object backward_;
 };
 
-// _record_function(name, backward, inputs, outputs, dirty): make outputs the results of a node with edges to inputs.
-// backward takes the node and a tuple of gradients and gives one gradient (or None) per input.
-pyb::object record_function(const std::string& name, const pyb::object& backward, const pyb::sequence& inputs, const pyb::sequence& outputs,
-                            const pyb::sequence& dirty) {
+// _record_function(name, backward, inputs, outputs, dirty): make outputs the results of a node with edges to
+// inputs. backward takes the node and a tuple of gradients and gives one gradient (or None) per input.
+pyb::object record_function(const std::string& name, const pyb::object& backward, const pyb::sequence& inputs,
+                            const pyb::sequence& outputs, const pyb::sequence& dirty) {
   auto node = make_ref<PythonFunctionNode>(name, Object::borrow(backward.ptr()));
   for (auto input : inputs) node->edges.push_back(gradient_edge(as_tensor(input.ptr())));
   int number = 0;
@@ -205,8 +223,8 @@ pyb::object record_function(const std::string& name, const pyb::object& backward
   return pyb::reinterpret_steal<pyb::object>(wrap_node(Ref<Node>(node)));
 }
 
-// A tensor saved by a Function for its backward; unpack() complains if it was written to since. number: which result of the
-// Function it is, -1 for others.
+// A tensor saved by a Function for its backward; unpack() complains if it was written to since. number: which
+// result of the Function it is, -1 for others.
 class PySavedTensor {
  public:
   PySavedTensor(const pyb::object& tensor, int number) {
@@ -222,7 +240,8 @@ class PySavedTensor {
   SavedTensor saved_;
 };
 
-// ---- the backward pass ------------------------------------------------------------------------------------------------
+// ---- the backward pass
+// ------------------------------------------------------------------------------------------------
 
 Tensor ones_like(const Tensor& t) {
   Object shape = Object::steal(wrap_size(t.sizes())), dtype = Object::steal(wrap(t.dtype()));
@@ -233,8 +252,8 @@ Tensor ones_like(const Tensor& t) {
   return as_tensor(out.get());
 }
 
-pyb::object backward(const pyb::sequence& tensors, const pyb::sequence& grads, bool retain_graph, bool create_graph,
-                     const pyb::sequence& inputs, bool capture, bool allow_unused) {
+pyb::object backward(const pyb::sequence& tensors, const pyb::sequence& grads, bool retain_graph,
+                     bool create_graph, const pyb::sequence& inputs, bool capture, bool allow_unused) {
   std::vector<Tensor> roots, seeds, wanted;
   read_tensors(tensors.ptr(), roots, "backward");
   read_tensors(grads.ptr(), seeds, "backward");
@@ -242,26 +261,33 @@ pyb::object backward(const pyb::sequence& tensors, const pyb::sequence& grads, b
   check(roots.size() == seeds.size(), "got ", roots.size(), " tensors and ", seeds.size(), " gradients");
   for (size_t i = 0; i < roots.size(); ++i) {
     const Tensor& root = roots[i];
-    check(root.requires_grad(), "element ", i, " of tensors does not require grad and does not have a grad_fn");
+    check(root.requires_grad(), "element ", i,
+          " of tensors does not require grad and does not have a grad_fn");
     if (!seeds[i]) {
       check(root.numel() == 1, "grad can be implicitly created only for scalar outputs");
-      check(is_floating(root.dtype()), "grad can be implicitly created only for real scalar outputs but got ", root.dtype());
+      check(is_floating(root.dtype()), "grad can be implicitly created only for real scalar outputs but got ",
+            root.dtype());
       seeds[i] = ones_like(root);
     }
-    check(seeds[i].sizes() == root.sizes(), "Mismatch in shape: grad_output[", i, "] has a shape of ", seeds[i].sizes(), " and output[", i,
-          "] has a shape of ", root.sizes(), ".");
-    check(is_complex(seeds[i].dtype()) == is_complex(root.dtype()), "For complex Tensors, both grad_output and output are required to have the same dtype.");
+    check(seeds[i].sizes() == root.sizes(), "Mismatch in shape: grad_output[", i, "] has a shape of ",
+          seeds[i].sizes(), " and output[", i, "] has a shape of ", root.sizes(), ".");
+    check(is_complex(seeds[i].dtype()) == is_complex(root.dtype()),
+          "For complex Tensors, both grad_output and output are required to have the same dtype.");
   }
-  std::vector<Tensor> captured = run_backward(roots, std::move(seeds), wanted, capture, {retain_graph, create_graph});
+  std::vector<Tensor> captured =
+      run_backward(roots, std::move(seeds), wanted, capture, {retain_graph, create_graph});
   if (!capture) return pyb::none();
   for (const Tensor& g : captured) {
-    check(g || allow_unused, "One of the differentiated Tensors appears to not have been used in the graph. Set allow_unused=True if this is the desired behavior.");
+    check(g || allow_unused,
+          "One of the differentiated Tensors appears to not have been used in the graph. Set "
+          "allow_unused=True if this is the desired behavior.");
     if (g && !create_graph && g.requires_grad()) make_meta(g).grad_fn = {}, g.impl()->requires_grad = false;
   }
   return pyb::reinterpret_steal<pyb::object>(tuple_of(captured).release());
 }
 
-// ---- views in place (t_, squeeze_): the tensor becomes a view of what it was ------------------------------------------
+// ---- views in place (t_, squeeze_): the tensor becomes a view of what it was
+// ------------------------------------------
 
 pyb::object shallow_copy(const pyb::object& self) {
   const Tensor& t = as_tensor(self.ptr());
@@ -284,7 +310,8 @@ pyb::object become(const pyb::object& self, const pyb::object& other) {
   return self;
 }
 
-// ---- operations on gradients that are recorded ------------------------------------------------------------------------
+// ---- operations on gradients that are recorded
+// ------------------------------------------------------------------------
 
 Tensor through_door(const char* name, std::initializer_list<PyObject*> args) {
   Object op = Object::steal(operation_object(name));
@@ -296,9 +323,12 @@ Object object(const Tensor& t) { return Object::steal(checked(wrap(t))); }
 
 RecordedOps recorded_ops() {
   RecordedOps ops;
-  ops.add = [](const Tensor& a, const Tensor& b) { return through_door("add", {object(a).get(), object(b).get()}); };
+  ops.add = [](const Tensor& a, const Tensor& b) {
+    return through_door("add", {object(a).get(), object(b).get()});
+  };
   ops.add_inplace = [](const Tensor& into, const Tensor& b) {
-    static PyObject* add_ = checked(PyObject_GetAttrString(reinterpret_cast<PyObject*>(g_tensor_type), "add_"));
+    static PyObject* add_ =
+        checked(PyObject_GetAttrString(reinterpret_cast<PyObject*>(g_tensor_type), "add_"));
     Object x = object(into), y = object(b);
     PyObject* args[] = {x.get(), y.get()};
     Object::steal(checked(PyObject_Vectorcall(add_, args, 2, nullptr)));
@@ -312,19 +342,23 @@ RecordedOps recorded_ops() {
   };
   ops.clone = [](const Tensor& t) { return through_door("clone", {object(t).get()}); };
   auto geometry = [](const Tensor& t) {
-    return std::tuple(Object::steal(wrap_ints(t.sizes())), Object::steal(wrap_ints(t.strides())), Object::steal(PyLong_FromLongLong(t.offset())));
+    return std::tuple(Object::steal(wrap_ints(t.sizes())), Object::steal(wrap_ints(t.strides())),
+                      Object::steal(PyLong_FromLongLong(t.offset())));
   };
   static auto geometry_of = geometry;
   ops.view_gather = [](const Tensor& grad, const Tensor& base, const Tensor& view) {
     auto [bs, bt, bo] = geometry_of(base);
     auto [vs, vt, vo] = geometry_of(view);
-    return through_door("_view_gather", {object(grad).get(), bs.get(), bt.get(), bo.get(), vs.get(), vt.get(), vo.get()});
+    return through_door("_view_gather",
+                        {object(grad).get(), bs.get(), bt.get(), bo.get(), vs.get(), vt.get(), vo.get()});
   };
   ops.view_scatter = [](const Tensor& grad, const Tensor& view_grad, const Tensor& base, const Tensor& view) {
     auto [bs, bt, bo] = geometry_of(base);
     auto [vs, vt, vo] = geometry_of(view);
     Object none = Object::borrow(Py_None);
-    return through_door("_view_scatter", {object(grad).get(), view_grad ? object(view_grad).get() : none.get(), bs.get(), bt.get(), bo.get(), vs.get(), vt.get(), vo.get()});
+    return through_door("_view_scatter",
+                        {object(grad).get(), view_grad ? object(view_grad).get() : none.get(), bs.get(),
+                         bt.get(), bo.get(), vs.get(), vt.get(), vo.get()});
   };
   ops.as_strided_node = [](const Tensor& base, const Tensor& view) {
     const Overload& ov = *find_operation("as_strided")->overloads[0];
@@ -355,17 +389,25 @@ void init_autograd(pyb::module_& m) {
   g_node_type = make_node_type("ctorch.autograd.Node", nullptr);
   m.attr("Node") = pyb::reinterpret_borrow<pyb::object>(reinterpret_cast<PyObject*>(g_node_type));
   m.def("is_grad_enabled", &grad_enabled, "Whether operations are recorded in this thread.");
-  m.def("_set_grad_enabled", &set_grad_enabled, pyb::arg("mode"), "Sets whether operations are recorded in this thread.");
+  m.def("_set_grad_enabled", &set_grad_enabled, pyb::arg("mode"),
+        "Sets whether operations are recorded in this thread.");
   m.def("is_inference_mode_enabled", &inference_mode, "Whether inference mode is on in this thread.");
-  m.def("_set_inference_mode", &set_inference_mode, pyb::arg("mode"), "Turns inference mode on or off in this thread.");
-  m.def("_backward", &backward, pyb::arg("tensors"), pyb::arg("grads"), pyb::arg("retain_graph"), pyb::arg("create_graph"),
-        pyb::arg("inputs"), pyb::arg("capture"), pyb::arg("allow_unused"), "The backward pass; see ctorch.autograd.backward and grad.");
-  m.def("_record_function", &record_function, pyb::arg("name"), pyb::arg("backward"), pyb::arg("inputs"), pyb::arg("outputs"), pyb::arg("dirty"),
+  m.def("_set_inference_mode", &set_inference_mode, pyb::arg("mode"),
+        "Turns inference mode on or off in this thread.");
+  m.def("_backward", &backward, pyb::arg("tensors"), pyb::arg("grads"), pyb::arg("retain_graph"),
+        pyb::arg("create_graph"), pyb::arg("inputs"), pyb::arg("capture"), pyb::arg("allow_unused"),
+        "The backward pass; see ctorch.autograd.backward and grad.");
+  m.def("_record_function", &record_function, pyb::arg("name"), pyb::arg("backward"), pyb::arg("inputs"),
+        pyb::arg("outputs"), pyb::arg("dirty"),
         "Makes outputs the results of a node; see ctorch.autograd.Function.");
-  m.def("_shallow_copy", &shallow_copy, pyb::arg("tensor"), "The same elements and history under a new tensor, before an in-place view.");
-  m.def("_become", &become, pyb::arg("tensor"), pyb::arg("view"), "Gives tensor the geometry and history of a view of its storage.");
-  m.def("_register_tensor_hook", &register_tensor_hook, pyb::arg("tensor"), pyb::arg("hook"), "See Tensor.register_hook.");
-  pyb::class_<HookHandle>(m, "HookHandle", "A registered hook.").def("remove", &HookHandle::remove, "Take the hook away.");
+  m.def("_shallow_copy", &shallow_copy, pyb::arg("tensor"),
+        "The same elements and history under a new tensor, before an in-place view.");
+  m.def("_become", &become, pyb::arg("tensor"), pyb::arg("view"),
+        "Gives tensor the geometry and history of a view of its storage.");
+  m.def("_register_tensor_hook", &register_tensor_hook, pyb::arg("tensor"), pyb::arg("hook"),
+        "See Tensor.register_hook.");
+  pyb::class_<HookHandle>(m, "HookHandle", "A registered hook.")
+      .def("remove", &HookHandle::remove, "Take the hook away.");
   pyb::class_<PySavedTensor>(m, "_SavedTensor")
       .def(pyb::init<const pyb::object&, int>(), pyb::arg("tensor"), pyb::arg("number"))
       .def("unpack", &PySavedTensor::unpack, pyb::arg("node"), pyb::arg("who"));

@@ -17,7 +17,8 @@ PyObject* g_out_of_memory;
 PyObject* g_dtypes[kNumDTypes];
 PyObject* g_strided;
 
-// ---- errors -----------------------------------------------------------------------------------------------------------
+// ---- errors
+// -----------------------------------------------------------------------------------------------------------
 
 PyObject* exception_class(ErrorKind kind) {
   switch (kind) {
@@ -30,7 +31,8 @@ PyObject* exception_class(ErrorKind kind) {
   }
 }
 
-// ---- constants --------------------------------------------------------------------------------------------------------
+// ---- constants
+// --------------------------------------------------------------------------------------------------------
 
 PyObject* constant_repr(PyObject* p) { return Py_NewRef(reinterpret_cast<PyConstant*>(p)->name); }
 
@@ -58,22 +60,26 @@ PyObject* dtype_to_real(PyObject* p, PyObject*) { return wrap(to_real(as_dtype(p
 PyObject* dtype_to_complex(PyObject* p, PyObject*) { return wrap(to_complex(as_dtype(p))); }
 
 PyTypeObject* make_constant_type(const char* name, bool dtype) {
-  static PyMethodDef dtype_methods[] = {{"__reduce__", constant_reduce, METH_NOARGS, nullptr},
-                                        {"to_real", dtype_to_real, METH_NOARGS, "The dtype of the parts of a complex dtype."},
-                                        {"to_complex", dtype_to_complex, METH_NOARGS, "The complex dtype with parts of this one."},
-                                        {nullptr, nullptr, 0, nullptr}};
-  static PyMethodDef methods[] = {{"__reduce__", constant_reduce, METH_NOARGS, nullptr}, {nullptr, nullptr, 0, nullptr}};
-  static PyGetSetDef getset[] = {{"is_floating_point", dtype_flag, nullptr, nullptr, reinterpret_cast<void*>(0)},
-                                 {"is_complex", dtype_flag, nullptr, nullptr, reinterpret_cast<void*>(1)},
-                                 {"is_signed", dtype_flag, nullptr, nullptr, reinterpret_cast<void*>(2)},
-                                 {"itemsize", dtype_flag, nullptr, nullptr, reinterpret_cast<void*>(3)},
-                                 {nullptr, nullptr, nullptr, nullptr, nullptr}};
+  static PyMethodDef dtype_methods[] = {
+      {"__reduce__", constant_reduce, METH_NOARGS, nullptr},
+      {"to_real", dtype_to_real, METH_NOARGS, "The dtype of the parts of a complex dtype."},
+      {"to_complex", dtype_to_complex, METH_NOARGS, "The complex dtype with parts of this one."},
+      {nullptr, nullptr, 0, nullptr}};
+  static PyMethodDef methods[] = {{"__reduce__", constant_reduce, METH_NOARGS, nullptr},
+                                  {nullptr, nullptr, 0, nullptr}};
+  static PyGetSetDef getset[] = {
+      {"is_floating_point", dtype_flag, nullptr, nullptr, reinterpret_cast<void*>(0)},
+      {"is_complex", dtype_flag, nullptr, nullptr, reinterpret_cast<void*>(1)},
+      {"is_signed", dtype_flag, nullptr, nullptr, reinterpret_cast<void*>(2)},
+      {"itemsize", dtype_flag, nullptr, nullptr, reinterpret_cast<void*>(3)},
+      {nullptr, nullptr, nullptr, nullptr, nullptr}};
   static PyGetSetDef none[] = {{nullptr, nullptr, nullptr, nullptr, nullptr}};
   PyType_Slot slots[] = {{Py_tp_repr, reinterpret_cast<void*>(constant_repr)},
                          {Py_tp_methods, dtype ? dtype_methods : methods},
                          {Py_tp_getset, dtype ? getset : none},
                          {0, nullptr}};
-  PyType_Spec spec{name, sizeof(PyConstant), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
+  PyType_Spec spec{name, sizeof(PyConstant), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                   slots};
   return reinterpret_cast<PyTypeObject*>(checked(PyType_FromSpec(&spec)));
 }
 
@@ -84,9 +90,12 @@ PyObject* make_constant(PyTypeObject* type, int value, const char* name) {
   return reinterpret_cast<PyObject*>(c);
 }
 
-void publish(pyb::module_& m, const char* name, PyObject* p) { m.attr(name) = pyb::reinterpret_borrow<pyb::object>(p); }
+void publish(pyb::module_& m, const char* name, PyObject* p) {
+  m.attr(name) = pyb::reinterpret_borrow<pyb::object>(p);
+}
 
-// ---- device -----------------------------------------------------------------------------------------------------------
+// ---- device
+// -----------------------------------------------------------------------------------------------------------
 
 Device device_from_text(const std::string& text) {
   size_t colon = text.find(':');
@@ -94,7 +103,8 @@ Device device_from_text(const std::string& text) {
   int index = -1;
   if (colon != std::string::npos) {
     std::string digits = text.substr(colon + 1);
-    bool valid = !digits.empty() && digits.size() < 4 && digits.find_first_not_of("0123456789") == std::string::npos;
+    bool valid =
+        !digits.empty() && digits.size() < 4 && digits.find_first_not_of("0123456789") == std::string::npos;
     check(valid, "Invalid device string: '", text, "'");
     index = std::stoi(digits);
     check(index < 128, "Invalid device string: '", text, "': the index is too large");
@@ -108,7 +118,8 @@ PyObject* device_new(PyTypeObject*, PyObject* args, PyObject* kwargs) {
   static const char* names[] = {"type", "index", nullptr};
   PyObject* kind = nullptr;
   PyObject* index = Py_None;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O", const_cast<char**>(names), &kind, &index)) return nullptr;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O", const_cast<char**>(names), &kind, &index))
+    return nullptr;
   try {
     Device d;
     if (Py_TYPE(kind) == g_device_type) {
@@ -116,7 +127,8 @@ PyObject* device_new(PyTypeObject*, PyObject* args, PyObject* kwargs) {
     } else if (PyLong_Check(kind)) {
       d = {DeviceKind::cuda, static_cast<int8_t>(to_int64(kind))};
     } else {
-      check_type(PyUnicode_Check(kind), "device(): argument 'type' must be str, not ", Py_TYPE(kind)->tp_name);
+      check_type(PyUnicode_Check(kind), "device(): argument 'type' must be str, not ",
+                 Py_TYPE(kind)->tp_name);
       d = device_from_text(to_string(kind));
     }
     if (index != Py_None) {
@@ -137,8 +149,12 @@ PyObject* device_repr(PyObject* p) {
   if (d.index >= 0) text += concat(", index=", static_cast<int>(d.index));
   return PyUnicode_FromString((text + ")").c_str());
 }
-PyObject* device_str(PyObject* p) { return PyUnicode_FromString(concat(reinterpret_cast<PyDevice*>(p)->device).c_str()); }
-PyObject* device_type_name(PyObject* p, void*) { return PyUnicode_FromString(device_kind_name(reinterpret_cast<PyDevice*>(p)->device.kind)); }
+PyObject* device_str(PyObject* p) {
+  return PyUnicode_FromString(concat(reinterpret_cast<PyDevice*>(p)->device).c_str());
+}
+PyObject* device_type_name(PyObject* p, void*) {
+  return PyUnicode_FromString(device_kind_name(reinterpret_cast<PyDevice*>(p)->device.kind));
+}
 PyObject* device_index(PyObject* p, void*) {
   int8_t i = reinterpret_cast<PyDevice*>(p)->device.index;
   return i < 0 ? Py_NewRef(Py_None) : PyLong_FromLong(i);
@@ -161,9 +177,10 @@ PyObject* device_enter(PyObject* p, PyObject*) { return Py_NewRef(p); }
 PyObject* device_exit(PyObject*, PyObject*) { Py_RETURN_NONE; }
 
 PyTypeObject* make_device_type() {
-  static PyGetSetDef getset[] = {{"type", device_type_name, nullptr, "\"cpu\" or \"cuda\".", nullptr},
-                                 {"index", device_index, nullptr, "The number, or None for the current one.", nullptr},
-                                 {nullptr, nullptr, nullptr, nullptr, nullptr}};
+  static PyGetSetDef getset[] = {
+      {"type", device_type_name, nullptr, "\"cpu\" or \"cuda\".", nullptr},
+      {"index", device_index, nullptr, "The number, or None for the current one.", nullptr},
+      {nullptr, nullptr, nullptr, nullptr, nullptr}};
   static PyMethodDef methods[] = {{"__reduce__", device_reduce, METH_NOARGS, nullptr},
                                   {"__enter__", device_enter, METH_NOARGS, nullptr},
                                   {"__exit__", device_exit, METH_VARARGS, nullptr},
@@ -180,7 +197,8 @@ PyTypeObject* make_device_type() {
   return reinterpret_cast<PyTypeObject*>(checked(PyType_FromSpec(&spec)));
 }
 
-// ---- Size -------------------------------------------------------------------------------------------------------------
+// ---- Size
+// -------------------------------------------------------------------------------------------------------------
 
 PyObject* size_repr(PyObject* p) {
   std::string text = "torch.Size([";
@@ -216,7 +234,9 @@ PyObject* size_subscript(PyObject* p, PyObject* index) {
 PyObject* size_concat(PyObject* a, PyObject* b) {
   return size_of_tuple(PyTuple_Type.tp_as_sequence->sq_concat(a, b));
 }
-PyObject* size_repeat(PyObject* a, Py_ssize_t n) { return size_of_tuple(PyTuple_Type.tp_as_sequence->sq_repeat(a, n)); }
+PyObject* size_repeat(PyObject* a, Py_ssize_t n) {
+  return size_of_tuple(PyTuple_Type.tp_as_sequence->sq_repeat(a, n));
+}
 
 PyObject* size_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   Object out = Object::steal(PyTuple_Type.tp_new(type, args, kwargs));
@@ -226,7 +246,8 @@ PyObject* size_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
     if (PyLong_Check(item)) continue;
     PyObject* number = PyIndex_Check(item) ? PyNumber_Index(item) : nullptr;
     if (!number) {
-      PyErr_Format(PyExc_TypeError, "Size() takes an iterable of 'int' (item %zd is '%s')", i, Py_TYPE(item)->tp_name);
+      PyErr_Format(PyExc_TypeError, "Size() takes an iterable of 'int' (item %zd is '%s')", i,
+                   Py_TYPE(item)->tp_name);
       return nullptr;
     }
     PyTuple_SET_ITEM(out.get(), i, number);
@@ -241,9 +262,10 @@ PyObject* size_reduce(PyObject* p, PyObject*) {
 }
 
 PyTypeObject* make_size_type() {
-  static PyMethodDef methods[] = {{"numel", size_numel, METH_NOARGS, "The number of elements of a tensor of this shape."},
-                                  {"__reduce__", size_reduce, METH_NOARGS, nullptr},
-                                  {nullptr, nullptr, 0, nullptr}};
+  static PyMethodDef methods[] = {
+      {"numel", size_numel, METH_NOARGS, "The number of elements of a tensor of this shape."},
+      {"__reduce__", size_reduce, METH_NOARGS, nullptr},
+      {nullptr, nullptr, 0, nullptr}};
   static PyType_Slot slots[] = {{Py_tp_repr, reinterpret_cast<void*>(size_repr)},
                                 {Py_tp_new, reinterpret_cast<void*>(size_new)},
                                 {Py_mp_subscript, reinterpret_cast<void*>(size_subscript)},
@@ -304,20 +326,23 @@ Device parse_device(PyObject* p) {
   } else {
     d = {DeviceKind::cuda, static_cast<int8_t>(to_int64(p))};
   }
-  check(d.kind == DeviceKind::cpu, "device ", d, " is not available: this build of ctorch has no CUDA support");
+  check(d.kind == DeviceKind::cpu, "device ", d,
+        " is not available: this build of ctorch has no CUDA support");
   check(d.index <= 0, "device ", d, " is not available: there is one CPU device");
   return Device{};
 }
 
 PyObject* wrap_size(IntList sizes) {
   PyObject* out = g_size_type->tp_alloc(g_size_type, static_cast<Py_ssize_t>(sizes.size()));
-  for (size_t i = 0; out && i < sizes.size(); ++i) PyTuple_SET_ITEM(out, static_cast<Py_ssize_t>(i), PyLong_FromLongLong(sizes[i]));
+  for (size_t i = 0; out && i < sizes.size(); ++i)
+    PyTuple_SET_ITEM(out, static_cast<Py_ssize_t>(i), PyLong_FromLongLong(sizes[i]));
   return out;
 }
 
 PyObject* wrap_ints(IntList values) {
   PyObject* out = PyTuple_New(static_cast<Py_ssize_t>(values.size()));
-  for (size_t i = 0; out && i < values.size(); ++i) PyTuple_SET_ITEM(out, static_cast<Py_ssize_t>(i), PyLong_FromLongLong(values[i]));
+  for (size_t i = 0; out && i < values.size(); ++i)
+    PyTuple_SET_ITEM(out, static_cast<Py_ssize_t>(i), PyLong_FromLongLong(values[i]));
   return out;
 }
 
@@ -325,14 +350,16 @@ PyObject* wrap_scalar(const Scalar& s) {
   switch (s.kind()) {
     case Scalar::Kind::boolean: return PyBool_FromLong(s.to_bool());
     case Scalar::Kind::integer:
-      return s.dtype() == DType::uint64 ? PyLong_FromUnsignedLongLong(static_cast<uint64_t>(s.to_int64())) : PyLong_FromLongLong(s.to_int64());
+      return s.dtype() == DType::uint64 ? PyLong_FromUnsignedLongLong(static_cast<uint64_t>(s.to_int64()))
+                                        : PyLong_FromLongLong(s.to_int64());
     case Scalar::Kind::floating: return PyFloat_FromDouble(s.to_double());
     default: return PyComplex_FromDoubles(s.to_complex().real(), s.to_complex().imag());
   }
 }
 
 void init_constants(pyb::module_& m) {
-  g_out_of_memory = PyErr_NewExceptionWithDoc("ctorch.OutOfMemoryError", "Memory for a tensor could not be had.", PyExc_RuntimeError, nullptr);
+  g_out_of_memory = PyErr_NewExceptionWithDoc(
+      "ctorch.OutOfMemoryError", "Memory for a tensor could not be had.", PyExc_RuntimeError, nullptr);
   publish(m, "OutOfMemoryError", g_out_of_memory);
   pyb::register_exception_translator([](std::exception_ptr p) {
     try {
@@ -362,9 +389,12 @@ void init_constants(pyb::module_& m) {
   g_size_type = make_size_type();
   publish(m, "Size", reinterpret_cast<PyObject*>(g_size_type));
 
-  m.def("get_default_dtype", [] { return pyb::reinterpret_steal<pyb::object>(wrap(default_dtype())); }, "The dtype of new floating tensors.");
-  m.def("set_default_dtype", [](pyb::object dt) { set_default_dtype(to_dtype(dt.ptr())); }, pyb::arg("d"),
-        "Set the dtype of new floating tensors: a floating dtype. TypeError otherwise.");
+  m.def(
+      "get_default_dtype", [] { return pyb::reinterpret_steal<pyb::object>(wrap(default_dtype())); },
+      "The dtype of new floating tensors.");
+  m.def(
+      "set_default_dtype", [](pyb::object dt) { set_default_dtype(to_dtype(dt.ptr())); }, pyb::arg("d"),
+      "Set the dtype of new floating tensors: a floating dtype. TypeError otherwise.");
 }
 
 }  // namespace ctorch::py

@@ -29,7 +29,8 @@ Scalar to_scalar(PyObject* p) {
   if (PyFloat_Check(p)) return Scalar(PyFloat_AS_DOUBLE(p));
   if (PyBool_Check(p)) return Scalar(p == Py_True);
   if (PyLong_Check(p)) return from_int(p);
-  if (PyComplex_Check(p)) return Scalar(std::complex<double>(PyComplex_RealAsDouble(p), PyComplex_ImagAsDouble(p)));
+  if (PyComplex_Check(p))
+    return Scalar(std::complex<double>(PyComplex_RealAsDouble(p), PyComplex_ImagAsDouble(p)));
   if (is_tensor(p)) return item(as_tensor(p));
   if (PyIndex_Check(p)) return from_int(Object::steal(checked(PyNumber_Index(p))).get());
   if (PyObject_HasAttrString(p, "__complex__") && !PyObject_HasAttrString(p, "__index__")) {
@@ -105,7 +106,9 @@ std::string to_string(PyObject* p) {
   return text;
 }
 
-MemoryFormat to_memory_format(PyObject* p) { return static_cast<MemoryFormat>(reinterpret_cast<PyConstant*>(p)->value); }
+MemoryFormat to_memory_format(PyObject* p) {
+  return static_cast<MemoryFormat>(reinterpret_cast<PyConstant*>(p)->value);
+}
 
 Generator* to_generator(PyObject* p) {
   return p == Py_None ? nullptr : reinterpret_cast<PyGenerator*>(p)->generator.get();
@@ -114,7 +117,8 @@ Generator* to_generator(PyObject* p) {
 PyObject* to_python(const std::vector<Tensor>& tensors, const Overload&) {
   PyObject* out = PyTuple_New(static_cast<Py_ssize_t>(tensors.size()));
   if (!out) return nullptr;
-  for (size_t i = 0; i < tensors.size(); ++i) PyTuple_SET_ITEM(out, static_cast<Py_ssize_t>(i), wrap(tensors[i]));
+  for (size_t i = 0; i < tensors.size(); ++i)
+    PyTuple_SET_ITEM(out, static_cast<Py_ssize_t>(i), wrap(tensors[i]));
   return out;
 }
 

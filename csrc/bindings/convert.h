@@ -14,10 +14,10 @@ namespace ctorch::py {
 Scalar to_scalar(PyObject* p);  // a Python or NumPy number, or a 0-dim tensor
 int64_t to_int64(PyObject* p);
 double to_double(PyObject* p);
-Dims to_dims(PyObject* p);      // a list or tuple of ints, or one int
+Dims to_dims(PyObject* p);  // a list or tuple of ints, or one int
 std::vector<double> to_doubles(PyObject* p);
 std::vector<Tensor> to_tensors(PyObject* p);
-DType to_dtype(PyObject* p);    // a dtype, or one of Python's float, int, bool, complex
+DType to_dtype(PyObject* p);  // a dtype, or one of Python's float, int, bool, complex
 std::string to_string(PyObject* p);
 MemoryFormat to_memory_format(PyObject* p);
 inline bool to_bool(PyObject* p) { return p == Py_True || (p != Py_False && PyObject_IsTrue(p) == 1); }
@@ -27,12 +27,12 @@ Generator* to_generator(PyObject* p);  // null for None
 template <class T>
 struct Arg;
 
-#define CT_SIMPLE_ARG(Type, convert)                     \
-  template <>                                            \
-  struct Arg<Type> {                                     \
-    Type value;                                          \
-    explicit Arg(PyObject* p) : value(convert(p)) {}     \
-    Type get() const { return value; }                   \
+#define CT_SIMPLE_ARG(Type, convert)                 \
+  template <>                                        \
+  struct Arg<Type> {                                 \
+    Type value;                                      \
+    explicit Arg(PyObject* p) : value(convert(p)) {} \
+    Type get() const { return value; }               \
   };
 CT_SIMPLE_ARG(int64_t, to_int64)
 CT_SIMPLE_ARG(double, to_double)

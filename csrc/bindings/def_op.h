@@ -1,10 +1,12 @@
-// The door: def_op() registers an operation once, and with it come the Python function, the method, the in-place and out=
-// forms, argument parsing, the stub and the documentation, and the place at which autograd sees the call.
+// The door: def_op() registers an operation once, and with it come the Python function, the method, the
+// in-place and out= forms, argument parsing, the stub and the documentation, and the place at which autograd
+// sees the call.
 //
-//   def_op<&ops::mul>("mul(Tensor input, Operand other, *, Out out=None) -> Tensor", "Product of two tensors...", kAll);
+//   def_op<&ops::mul>("mul(Tensor input, Operand other, *, Out out=None) -> Tensor", "Product of two
+//   tensors...", kAll);
 //
-// Calling def_op() again for the same name adds an overload; the first that takes the arguments is used. A C++ function
-// whose last parameter is `Out` writes into a given result; for others the door copies.
+// Calling def_op() again for the same name adds an overload; the first that takes the arguments is used. A
+// C++ function whose last parameter is `Out` writes into a given result; for others the door copies.
 #pragma once
 
 #include <utility>
@@ -90,7 +92,8 @@ struct Caller {
 template <auto Fn, class R, class... Params>
 Caller<Fn, R, Params...> caller_of(R (*)(Params...));
 
-void register_overload(const char* schema, const char* doc, unsigned forms, Invoke invoke, bool native_out, size_t inputs);
+void register_overload(const char* schema, const char* doc, unsigned forms, Invoke invoke, bool native_out,
+                       size_t inputs);
 
 }  // namespace detail
 

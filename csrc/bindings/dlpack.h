@@ -1,4 +1,5 @@
-// The C structures of DLPack 0.8, by which array libraries share memory: https://dmlc.github.io/dlpack/latest/c_api.html
+// The C structures of DLPack 0.8, by which array libraries share memory:
+// https://dmlc.github.io/dlpack/latest/c_api.html
 #pragma once
 
 #include <cstdint>
@@ -6,7 +7,14 @@
 namespace ctorch::py {
 
 enum DLDeviceType : int32_t { kDLCPU = 1 };
-enum DLDataTypeCode : uint8_t { kDLInt = 0, kDLUInt = 1, kDLFloat = 2, kDLBfloat = 4, kDLComplex = 5, kDLBool = 6 };
+enum DLDataTypeCode : uint8_t {
+  kDLInt = 0,
+  kDLUInt = 1,
+  kDLFloat = 2,
+  kDLBfloat = 4,
+  kDLComplex = 5,
+  kDLBool = 6
+};
 
 struct DLDevice {
   int32_t device_type;

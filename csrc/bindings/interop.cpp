@@ -36,7 +36,9 @@ DType dtype_of_buffer(const Py_buffer& view) {
   const char* format = view.format ? view.format : "B";
   bool swapped = *format == '>' || *format == '!';
   if (std::strchr("@=<|", *format) && *format) ++format;
-  check_type(!swapped, "from_numpy: arrays of the other byte order are not supported; copy them with .astype(dtype.newbyteorder('='))");
+  check_type(!swapped,
+             "from_numpy: arrays of the other byte order are not supported; copy them with "
+             ".astype(dtype.newbyteorder('='))");
   std::string f(format);
   int64_t size = view.itemsize;
   if (f == "?") return DType::boolean;
@@ -45,9 +47,12 @@ DType dtype_of_buffer(const Py_buffer& view) {
   if (f == "d") return DType::float64;
   if (f == "Zf") return DType::complex64;
   if (f == "Zd") return DType::complex128;
-  if (f.size() == 1 && std::strchr("bhilq", f[0])) return size == 1 ? DType::int8 : size == 2 ? DType::int16 : size == 4 ? DType::int32 : DType::int64;
-  if (f.size() == 1 && std::strchr("BHILQ", f[0])) return size == 1 ? DType::uint8 : size == 2 ? DType::uint16 : size == 4 ? DType::uint32 : DType::uint64;
-  fail(ErrorKind::type, "can't convert a buffer of format '", view.format ? view.format : "", "'. The only supported types are: float64, float32, "
+  if (f.size() == 1 && std::strchr("bhilq", f[0]))
+    return size == 1 ? DType::int8 : size == 2 ? DType::int16 : size == 4 ? DType::int32 : DType::int64;
+  if (f.size() == 1 && std::strchr("BHILQ", f[0]))
+    return size == 1 ? DType::uint8 : size == 2 ? DType::uint16 : size == 4 ? DType::uint32 : DType::uint64;
+  fail(ErrorKind::type, "can't convert a buffer of format '", view.format ? view.format : "",
+       "'. The only supported types are: float64, float32, "
        "float16, complex64, complex128, int64, int32, int16, int8, uint64, uint32, uint16, uint8, and bool.");
 }
 
@@ -61,7 +66,8 @@ void release_buffer(void* context) {
   delete view;
 }
 
-// A tensor over somebody else's strided memory. data points at index 0; strides count elements and may be negative.
+// A tensor over somebody else's strided memory. data points at index 0; strides count elements and may be
+// negative.
 Tensor tensor_over(void* data, DType dtype, Dims sizes, Dims strides, void (*release)(void*), void* context) {
   int64_t low = 0, high = 0;
   bool empty = false;
@@ -71,11 +77,13 @@ Tensor tensor_over(void* data, DType dtype, Dims sizes, Dims strides, void (*rel
   }
   if (empty) low = high = 0;
   int64_t bytes = empty ? 0 : (high - low + 1) * item_size(dtype);
-  auto storage = make_ref<Storage>(static_cast<char*>(data) + low * item_size(dtype), bytes, Device{}, release, context);
+  auto storage =
+      make_ref<Storage>(static_cast<char*>(data) + low * item_size(dtype), bytes, Device{}, release, context);
   return Tensor(make_ref<TensorImpl>(std::move(storage), dtype, -low, std::move(sizes), std::move(strides)));
 }
 
-// ---- DLPack -----------------------------------------------------------------------------------------------------------
+// ---- DLPack
+// -----------------------------------------------------------------------------------------------------------
 
 struct DLPackExport {
   DLManagedTensor managed;
@@ -84,7 +92,12 @@ struct DLPackExport {
 };
 
 DLDataType dlpack_dtype(DType dt) {
-  uint8_t code = is_bool(dt) ? kDLBool : is_complex(dt) ? kDLComplex : dt == DType::bfloat16 ? kDLBfloat : is_floating(dt) ? kDLFloat : is_signed(dt) ? kDLInt : kDLUInt;
+  uint8_t code = is_bool(dt)             ? kDLBool
+                 : is_complex(dt)        ? kDLComplex
+                 : dt == DType::bfloat16 ? kDLBfloat
+                 : is_floating(dt)       ? kDLFloat
+                 : is_signed(dt)         ? kDLInt
+                                         : kDLUInt;
   return {code, static_cast<uint8_t>(item_size(dt) * 8), 1};
 }
 
@@ -94,7 +107,8 @@ DType dtype_of_dlpack(DLDataType dl) {
     DLDataType mine = dlpack_dtype(static_cast<DType>(i));
     if (mine.code == dl.code && mine.bits == dl.bits) return static_cast<DType>(i);
   }
-  fail(ErrorKind::runtime, "from_dlpack: unsupported dtype of code ", static_cast<int>(dl.code), " and ", static_cast<int>(dl.bits), " bits");
+  fail(ErrorKind::runtime, "from_dlpack: unsupported dtype of code ", static_cast<int>(dl.code), " and ",
+       static_cast<int>(dl.bits), " bits");
 }
 
 void delete_export(DLManagedTensor* managed) { delete static_cast<DLPackExport*>(managed->manager_ctx); }
@@ -111,18 +125,28 @@ pyb::object to_dlpack(const pyb::object& self) {
     PyErr_SetString(PyExc_BufferError, "Can't export tensors that require gradient, use tensor.detach()");
     throw_python_error();
   }
-  auto* out = new DLPackExport{{}, t, {t.sizes().begin(), t.sizes().end()}, {t.strides().begin(), t.strides().end()}};
-  out->managed.dl_tensor = {t.data(), {kDLCPU, 0}, static_cast<int32_t>(t.dim()), dlpack_dtype(t.dtype()), out->shape.data(), out->strides.data(), 0};
+  auto* out =
+      new DLPackExport{{}, t, {t.sizes().begin(), t.sizes().end()}, {t.strides().begin(), t.strides().end()}};
+  out->managed.dl_tensor = {t.data(),
+                            {kDLCPU, 0},
+                            static_cast<int32_t>(t.dim()),
+                            dlpack_dtype(t.dtype()),
+                            out->shape.data(),
+                            out->strides.data(),
+                            0};
   out->managed.manager_ctx = out;
   out->managed.deleter = delete_export;
-  return pyb::reinterpret_steal<pyb::object>(checked(PyCapsule_New(&out->managed, "dltensor", delete_capsule)));
+  return pyb::reinterpret_steal<pyb::object>(
+      checked(PyCapsule_New(&out->managed, "dltensor", delete_capsule)));
 }
 
 pyb::object from_dlpack_capsule(const pyb::object& capsule) {
-  check_type(PyCapsule_IsValid(capsule.ptr(), "dltensor"), "from_dlpack: expected an unused DLPack capsule, got ", Py_TYPE(capsule.ptr())->tp_name);
+  check_type(PyCapsule_IsValid(capsule.ptr(), "dltensor"),
+             "from_dlpack: expected an unused DLPack capsule, got ", Py_TYPE(capsule.ptr())->tp_name);
   auto* managed = static_cast<DLManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), "dltensor"));
   const DLTensor& dl = managed->dl_tensor;
-  check(dl.device.device_type == kDLCPU, "from_dlpack: the tensor is on device type ", dl.device.device_type, "; only CPU memory (1) can be shared");
+  check(dl.device.device_type == kDLCPU, "from_dlpack: the tensor is on device type ", dl.device.device_type,
+        "; only CPU memory (1) can be shared");
   check(dl.ndim >= 0, "from_dlpack: negative number of dimensions ", dl.ndim);
   DType dtype = dtype_of_dlpack(dl.dtype);
   Dims sizes(dl.ndim);
@@ -139,10 +163,13 @@ pyb::object from_dlpack_capsule(const pyb::object& capsule) {
   };
   PyCapsule_SetName(capsule.ptr(), "used_dltensor");
   PyCapsule_SetDestructor(capsule.ptr(), nullptr);
-  return pyb::reinterpret_steal<pyb::object>(wrap(tensor_over(static_cast<char*>(dl.data) + dl.byte_offset, dtype, std::move(sizes), std::move(strides), release, managed)));
+  return pyb::reinterpret_steal<pyb::object>(
+      wrap(tensor_over(static_cast<char*>(dl.data) + dl.byte_offset, dtype, std::move(sizes),
+                       std::move(strides), release, managed)));
 }
 
-// ---- storages, for serialization --------------------------------------------------------------------------------------
+// ---- storages, for serialization
+// --------------------------------------------------------------------------------------
 
 pyb::object storage_bytes(const pyb::object& self) {
   const Tensor& t = as_tensor(self.ptr());
@@ -152,7 +179,9 @@ pyb::object storage_bytes(const pyb::object& self) {
   return pyb::reinterpret_steal<pyb::object>(checked(PyMemoryView_FromObject(flat.get())));
 }
 
-int64_t storage_key(const pyb::object& self) { return reinterpret_cast<int64_t>(as_tensor(self.ptr()).storage().get()); }
+int64_t storage_key(const pyb::object& self) {
+  return reinterpret_cast<int64_t>(as_tensor(self.ptr()).storage().get());
+}
 
 pyb::object tensor_from_buffer(const pyb::buffer& buffer, const pyb::object& dtype) {
   Py_buffer view;
@@ -184,20 +213,25 @@ pyb::object from_buffer(const pyb::object& source, bool writable_only) {
       fail(ErrorKind::value, "the buffer is not writable: copy it first");
     }
     PyErr_WarnEx(PyExc_UserWarning,
-                 "The given NumPy array is not writable, and ctorch does not support non-writable tensors. Writing to this tensor "
-                 "will result in undefined behavior. Copy the array to protect its data before converting it to a tensor.", 1);
+                 "The given NumPy array is not writable, and ctorch does not support non-writable tensors. "
+                 "Writing to this tensor "
+                 "will result in undefined behavior. Copy the array to protect its data before converting it "
+                 "to a tensor.",
+                 1);
   }
   try {
     DType dtype = dtype_of_buffer(*view);
     Dims sizes(view->ndim), strides(view->ndim);
     for (int i = 0; i < view->ndim; ++i) {
       sizes[i] = view->shape[i];
-      check_value(view->strides[i] % view->itemsize == 0, "from_numpy: the stride of ", view->strides[i], " bytes in dimension ", i,
-                  " is not a multiple of the item size ", view->itemsize, "; copy the array first");
+      check_value(view->strides[i] % view->itemsize == 0, "from_numpy: the stride of ", view->strides[i],
+                  " bytes in dimension ", i, " is not a multiple of the item size ", view->itemsize,
+                  "; copy the array first");
       strides[i] = view->strides[i] / view->itemsize;
     }
     Py_buffer* raw = view.release();
-    return pyb::reinterpret_steal<pyb::object>(wrap(tensor_over(raw->buf, dtype, std::move(sizes), std::move(strides), release_buffer, raw)));
+    return pyb::reinterpret_steal<pyb::object>(
+        wrap(tensor_over(raw->buf, dtype, std::move(sizes), std::move(strides), release_buffer, raw)));
   } catch (...) {
     if (view) PyBuffer_Release(view.get());
     throw;
@@ -239,12 +273,15 @@ int tensor_getbuffer(PyObject* self, Py_buffer* view, int flags) {
 void tensor_releasebuffer(PyObject*, Py_buffer* view) { delete[] static_cast<Py_ssize_t*>(view->internal); }
 
 void init_interop(pyb::module_& m) {
-  m.def("_from_buffer", &from_buffer, pyb::arg("source"), pyb::arg("writable_only") = false, "A tensor that shares the memory of a buffer.");
+  m.def("_from_buffer", &from_buffer, pyb::arg("source"), pyb::arg("writable_only") = false,
+        "A tensor that shares the memory of a buffer.");
   m.def("_to_dlpack", &to_dlpack, pyb::arg("tensor"), "A DLPack capsule of the tensor's memory.");
-  m.def("_from_dlpack_capsule", &from_dlpack_capsule, pyb::arg("capsule"), "A tensor over the memory of a DLPack capsule.");
+  m.def("_from_dlpack_capsule", &from_dlpack_capsule, pyb::arg("capsule"),
+        "A tensor over the memory of a DLPack capsule.");
   m.def("_storage_bytes", &storage_bytes, pyb::arg("tensor"), "A memoryview of the whole storage.");
   m.def("_storage_key", &storage_key, pyb::arg("tensor"), "A number that tensors of the same storage share.");
-  m.def("_tensor_from_buffer", &tensor_from_buffer, pyb::arg("buffer"), pyb::arg("dtype"), "A 1-d tensor with a copy of the buffer's bytes.");
+  m.def("_tensor_from_buffer", &tensor_from_buffer, pyb::arg("buffer"), pyb::arg("dtype"),
+        "A 1-d tensor with a copy of the buffer's bytes.");
 }
 
 }  // namespace ctorch::py

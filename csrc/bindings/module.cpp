@@ -7,21 +7,21 @@
 
 // One line per family; the order does not matter.
 #define CT_OP_FAMILIES(X) \
-  X(conv) \
-  X(create) \
-  X(elementwise) \
-  X(index) \
-  X(indexing) \
-  X(join) \
-  X(loss) \
-  X(matmul) \
-  X(norm) \
-  X(pool) \
-  X(random) \
-  X(reduce) \
-  X(softmax) \
-  X(sort) \
-  X(update) \
+  X(conv)                 \
+  X(create)               \
+  X(elementwise)          \
+  X(index)                \
+  X(indexing)             \
+  X(join)                 \
+  X(loss)                 \
+  X(matmul)               \
+  X(norm)                 \
+  X(pool)                 \
+  X(random)               \
+  X(reduce)               \
+  X(softmax)              \
+  X(sort)                 \
+  X(update)               \
   X(view)
 
 namespace ctorch::py {
@@ -44,8 +44,8 @@ std::string forms_of(const Operation& op) {
   return text;
 }
 
-// (name, signatures, doc, forms) of every operation: what the stub and the documentation are made from. forms: f function,
-// m method, i in-place method, I in-place function, _ in this module only.
+// (name, signatures, doc, forms) of every operation: what the stub and the documentation are made from.
+// forms: f function, m method, i in-place method, I in-place function, _ in this module only.
 pyb::list op_schemas() {
   pyb::list all;
   for (const Operation* op : all_operations()) {

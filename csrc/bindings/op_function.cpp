@@ -13,8 +13,7 @@ namespace {
 
 // One object serves as function and as method: it is a method descriptor, so x.mul(y) calls it with (x, y).
 struct OpFunction {
-  PyObject_HEAD
-  vectorcallfunc vectorcall;
+  PyObject_HEAD vectorcallfunc vectorcall;
   Operation* op;
   bool inplace;
   PyObject* name;  // "mul" or "mul_"
@@ -24,12 +23,13 @@ PyTypeObject* g_op_function_type = nullptr;
 const Tensor& first_tensor(PyObject* const* slots) { return as_tensor(slots[0]); }
 
 void check_castable(DType from, DType to, const char* op) {
-  check(can_cast(from, to), op, ": result type ", dtype_scalar_name(from), " can't be cast to the desired output type ",
-        dtype_scalar_name(to));
+  check(can_cast(from, to), op, ": result type ", dtype_scalar_name(from),
+        " can't be cast to the desired output type ", dtype_scalar_name(to));
 }
 
 void copy_result_inplace(const Tensor& result, const Tensor& self, const char* op) {
-  check(result.sizes() == self.sizes(), op, ": output with shape ", self.sizes(), " doesn't match the broadcast shape ", result.sizes());
+  check(result.sizes() == self.sizes(), op, ": output with shape ", self.sizes(),
+        " doesn't match the broadcast shape ", result.sizes());
   check_castable(result.dtype(), self.dtype(), op);
   ops::copy_(self, result);
 }
@@ -67,7 +67,9 @@ PyObject* run_out(const Overload& ov, PyObject** slots) {
   auto target = [&](Py_ssize_t i) -> PyObject* { return one ? out : PySequence_Fast_GET_ITEM(out, i); };
   bool tracked = grad_enabled() && must_record(ov, slots);
   for (Py_ssize_t i = 0; i < n; ++i) tracked |= grad_enabled() && as_tensor(target(i)).requires_grad();
-  check(!tracked, op, "(): functions with out=... arguments don't support automatic differentiation, but one of the arguments requires grad.");
+  check(!tracked, op,
+        "(): functions with out=... arguments don't support automatic differentiation, but one of the "
+        "arguments requires grad.");
   if (one && ov.native_out) {
     Object result = Object::steal(checked(ov.invoke(ov, slots, Out{&as_tensor(out), false})));
   } else {
@@ -78,7 +80,8 @@ PyObject* run_out(const Overload& ov, PyObject** slots) {
     } else {
       check_type(!one && PyTuple_Check(result.get()) && PyTuple_GET_SIZE(result.get()) == n, op,
                  "(): expected out to be a tuple of as many tensors as there are results");
-      for (Py_ssize_t i = 0; i < n; ++i) copy_result_out(as_tensor(PyTuple_GET_ITEM(result.get(), i)), as_tensor(target(i)), op);
+      for (Py_ssize_t i = 0; i < n; ++i)
+        copy_result_out(as_tensor(PyTuple_GET_ITEM(result.get(), i)), as_tensor(target(i)), op);
       for (Py_ssize_t i = 0; i < n; ++i) as_tensor(target(i)).bump_version();
       if (!ov.result_type) return Py_NewRef(out);
       Object named = Object::steal(checked(PyStructSequence_New(ov.result_type)));
@@ -93,7 +96,8 @@ PyObject* run_out(const Overload& ov, PyObject** slots) {
 void note_views(PyObject* result, const Tensor& base) {
   ViewOrigin origin = grad_enabled() ? ViewOrigin::tracked : ViewOrigin::no_grad;
   auto note = [&](PyObject* view, ViewOrigin how) {
-    if (is_tensor(view) && !as_tensor(view).is_same(base) && as_tensor(view).storage() == base.storage()) set_view(as_tensor(view), base, how);
+    if (is_tensor(view) && !as_tensor(view).is_same(base) && as_tensor(view).storage() == base.storage())
+      set_view(as_tensor(view), base, how);
   };
   if (is_tensor(result)) {
     note(result, origin);
@@ -147,7 +151,9 @@ PyObject* op_doc(PyObject* self, void*) {
   doc += "\n" + op.doc;
   return PyUnicode_FromStringAndSize(doc.data(), static_cast<Py_ssize_t>(doc.size()));
 }
-PyObject* op_reduce(PyObject* self, PyObject*) { return Py_NewRef(reinterpret_cast<OpFunction*>(self)->name); }
+PyObject* op_reduce(PyObject* self, PyObject*) {
+  return Py_NewRef(reinterpret_cast<OpFunction*>(self)->name);
+}
 
 void op_dealloc(PyObject* self) {
   PyTypeObject* type = Py_TYPE(self);
@@ -158,13 +164,15 @@ void op_dealloc(PyObject* self) {
 
 PyTypeObject* make_op_function_type() {
   static PyMemberDef members[] = {
-      {"__vectorcalloffset__", T_PYSSIZET, offsetof(OpFunction, vectorcall), READONLY, nullptr}, {nullptr, 0, 0, 0, nullptr}};
+      {"__vectorcalloffset__", T_PYSSIZET, offsetof(OpFunction, vectorcall), READONLY, nullptr},
+      {nullptr, 0, 0, 0, nullptr}};
   static PyGetSetDef getset[] = {{"__name__", op_name, nullptr, nullptr, nullptr},
                                  {"__qualname__", op_name, nullptr, nullptr, nullptr},
                                  {"__module__", op_module, nullptr, nullptr, nullptr},
                                  {"__doc__", op_doc, nullptr, nullptr, nullptr},
                                  {nullptr, nullptr, nullptr, nullptr, nullptr}};
-  static PyMethodDef methods[] = {{"__reduce__", op_reduce, METH_NOARGS, nullptr}, {nullptr, nullptr, 0, nullptr}};
+  static PyMethodDef methods[] = {{"__reduce__", op_reduce, METH_NOARGS, nullptr},
+                                  {nullptr, nullptr, 0, nullptr}};
   static PyType_Slot slots[] = {{Py_tp_call, reinterpret_cast<void*>(PyVectorcall_Call)},
                                 {Py_tp_descr_get, reinterpret_cast<void*>(op_descr_get)},
                                 {Py_tp_repr, reinterpret_cast<void*>(op_repr)},
@@ -174,7 +182,8 @@ PyTypeObject* make_op_function_type() {
                                 {Py_tp_methods, methods},
                                 {0, nullptr}};
   static PyType_Spec spec{"ctorch._C.OpFunction", sizeof(OpFunction), 0,
-                          Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+                          Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR |
+                              Py_TPFLAGS_DISALLOW_INSTANTIATION,
                           slots};
   return reinterpret_cast<PyTypeObject*>(checked(PyType_FromSpec(&spec)));
 }
@@ -199,14 +208,16 @@ std::vector<std::pair<std::string, std::string>>& aliases() {
 
 namespace detail {
 
-void register_overload(const char* schema, const char* doc, unsigned forms, Invoke invoke, bool native_out, size_t inputs) {
+void register_overload(const char* schema, const char* doc, unsigned forms, Invoke invoke, bool native_out,
+                       size_t inputs) {
   std::unique_ptr<Overload> ov = parse_schema(schema);
   std::string name(schema, std::strcspn(schema, ".("));
   size_t given = ov->params.size() - (ov->out_index >= 0 ? 1 : 0);
   bool out_last = ov->out_index < 0 || ov->out_index + 1 == static_cast<int>(ov->params.size());
   if (given != inputs || !out_last) {
-    throw std::logic_error(std::string("internal error: schema '") + schema + "' does not fit its C++ function, which takes " +
-                           std::to_string(inputs) + " arguments (out comes last)");
+    throw std::logic_error(std::string("internal error: schema '") + schema +
+                           "' does not fit its C++ function, which takes " + std::to_string(inputs) +
+                           " arguments (out comes last)");
   }
   Operation* op = make_operation(name);
   ov->op = op;
@@ -228,7 +239,8 @@ int64_t work_of(const Overload& ov, PyObject* const* slots) {
     if (is_tensor(slot)) {
       work += as_tensor(slot).numel();
     } else if (PyTuple_Check(slot) || PyList_Check(slot)) {
-      for (Py_ssize_t j = 0; j < PySequence_Fast_GET_SIZE(slot); ++j) work += as_tensor(PySequence_Fast_GET_ITEM(slot, j)).numel();
+      for (Py_ssize_t j = 0; j < PySequence_Fast_GET_SIZE(slot); ++j)
+        work += as_tensor(PySequence_Fast_GET_ITEM(slot, j)).numel();
     }
   }
   return work;
@@ -236,7 +248,9 @@ int64_t work_of(const Overload& ov, PyObject* const* slots) {
 
 void def_alias(const char* alias, const char* name) { aliases().emplace_back(alias, name); }
 
-PyObject* call_operation(const Overload& ov, PyObject** slots, bool inplace) { return run(ov, slots, inplace); }
+PyObject* call_operation(const Overload& ov, PyObject** slots, bool inplace) {
+  return run(ov, slots, inplace);
+}
 
 PyObject* operation_object(const std::string& name) {
   Operation* op = find_operation(name);
@@ -249,14 +263,16 @@ void publish_operations(pyb::module_& m) {
   auto publish = [&](Operation* op, const std::string& name) {
     Object f = Object::steal(make_op_function(op, name, false));
     // Tensor.bool() and the like share their name with a dtype, which the module keeps.
-    if (!PyObject_HasAttrString(m.ptr(), name.c_str())) PyObject_SetAttrString(m.ptr(), name.c_str(), f.get());
+    if (!PyObject_HasAttrString(m.ptr(), name.c_str()))
+      PyObject_SetAttrString(m.ptr(), name.c_str(), f.get());
     if (op->forms & kInternal) return;
     if (op->forms & kFunction) PyObject_SetAttrString(functions.ptr(), name.c_str(), f.get());
     if (op->forms & kMethod) PyDict_SetItemString(tensor_dict, name.c_str(), f.get());
     if (op->forms & (kInplace | kInplaceFunction)) {
       Object g = Object::steal(make_op_function(op, name + "_", true));
       if (op->forms & kInplace) PyDict_SetItemString(tensor_dict, (name + "_").c_str(), g.get());
-      if (op->forms & kInplaceFunction) PyObject_SetAttrString(functions.ptr(), (name + "_").c_str(), g.get());
+      if (op->forms & kInplaceFunction)
+        PyObject_SetAttrString(functions.ptr(), (name + "_").c_str(), g.get());
     }
   };
   for (Operation* op : all_operations()) publish(op, op->name);

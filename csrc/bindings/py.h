@@ -54,8 +54,7 @@ inline PyObject* checked(PyObject* p) {
 PyObject* translate_exception();
 
 struct PyTensor {
-  PyObject_HEAD
-  Tensor tensor;
+  PyObject_HEAD Tensor tensor;
   PyObject* dict;
   PyObject* weakrefs;
 };
@@ -73,8 +72,7 @@ PyObject* wrap_ints(IntList values);  // a tuple
 
 // dtype, layout, memory_format: a type each, whose instances are constants.
 struct PyConstant {
-  PyObject_HEAD
-  int value;
+  PyObject_HEAD int value;
   PyObject* name;  // "torch.float32"
 };
 extern PyTypeObject *g_dtype_type, *g_layout_type, *g_memory_format_type;
@@ -84,20 +82,18 @@ inline DType as_dtype(PyObject* p) { return static_cast<DType>(reinterpret_cast<
 PyObject* layout_strided();
 
 struct PyDevice {
-  PyObject_HEAD
-  Device device;
+  PyObject_HEAD Device device;
 };
 extern PyTypeObject* g_device_type;
 PyObject* wrap(Device device);
 Device parse_device(PyObject* p);  // a device, "cpu", "cuda:0"; throws if there is none such
 
 struct PyGenerator {
-  PyObject_HEAD
-  std::shared_ptr<Generator> generator;
+  PyObject_HEAD std::shared_ptr<Generator> generator;
 };
 extern PyTypeObject* g_generator_type;  // ops_random.cpp
 
-void init_constants(pyb::module_& m);     // dtype, layout, memory_format, device, Size
+void init_constants(pyb::module_& m);  // dtype, layout, memory_format, device, Size
 void init_tensor_type(pyb::module_& m);
 void init_autograd(pyb::module_& m);
 void init_interop(pyb::module_& m);

@@ -28,18 +28,21 @@ bool requires_grad(PyObject* slot) {
 // Brings views up to date whose base was written to after they were made: only then is requires_grad right.
 void refresh_views(const Overload& ov, PyObject* const* slots) {
   auto refresh = [](PyObject* p) {
-    if (AutogradMeta* m = meta(as_tensor(p)); m && m->view && m->view->version != as_tensor(p).version()) grad_fn(as_tensor(p));
+    if (AutogradMeta* m = meta(as_tensor(p)); m && m->view && m->view->version != as_tensor(p).version())
+      grad_fn(as_tensor(p));
   };
   for (int i : ov.tensor_params) {
     if (is_tensor(slots[i])) {
       refresh(slots[i]);
     } else if (is_sequence(slots[i])) {
-      for (Py_ssize_t j = 0; j < PySequence_Fast_GET_SIZE(slots[i]); ++j) refresh(PySequence_Fast_GET_ITEM(slots[i], j));
+      for (Py_ssize_t j = 0; j < PySequence_Fast_GET_SIZE(slots[i]); ++j)
+        refresh(PySequence_Fast_GET_ITEM(slots[i], j));
     }
   }
 }
 
-// ---- formulas ---------------------------------------------------------------------------------------------------------
+// ---- formulas
+// ---------------------------------------------------------------------------------------------------------
 
 struct RawFormula {
   std::string param;
@@ -67,14 +70,19 @@ int param_index(const Overload& ov, const std::string& name) {
 Need resolve_need(const Overload& ov, const std::string& name, const std::string& key) {
   if (int i = param_index(ov, name); i >= 0 && i != ov.out_index) return {Need::input, i};
   if (name == "out" || name == "out0") return {Need::output, 0};
-  if (name.starts_with("out") && name.size() == 4 && std::isdigit(name[3])) return {Need::output, name[3] - '0'};
-  const std::pair<const char*, Need::What> suffixes[] = {
-      {"_shape", Need::shape}, {"_dtype", Need::dtype}, {"_strides", Need::strides}, {"_offset", Need::offset}};
+  if (name.starts_with("out") && name.size() == 4 && std::isdigit(name[3]))
+    return {Need::output, name[3] - '0'};
+  const std::pair<const char*, Need::What> suffixes[] = {{"_shape", Need::shape},
+                                                         {"_dtype", Need::dtype},
+                                                         {"_strides", Need::strides},
+                                                         {"_offset", Need::offset}};
   for (const auto& [suffix, what] : suffixes) {
     if (!name.ends_with(suffix)) continue;
-    if (int i = param_index(ov, name.substr(0, name.size() - std::string(suffix).size())); i >= 0) return {what, i};
+    if (int i = param_index(ov, name.substr(0, name.size() - std::string(suffix).size())); i >= 0)
+      return {what, i};
   }
-  throw std::logic_error("internal error: the derivative of " + key + " names '" + name + "', which " + ov.text + " does not have");
+  throw std::logic_error("internal error: the derivative of " + key + " names '" + name + "', which " +
+                         ov.text + " does not have");
 }
 
 std::unique_ptr<Derivative> resolve(const Overload& ov, const RawDerivative& raw, const std::string& key) {
@@ -85,7 +93,9 @@ std::unique_ptr<Derivative> resolve(const Overload& ov, const RawDerivative& raw
     int param = param_index(ov, f.param);
     if (param < 0) continue;  // of another overload
     Formula formula{param, f.function, !f.needs.empty() && f.needs[0] == "gs", {}};
-    auto shares = [&](const RawFormula& other) { return f.function && other.function.get() == f.function.get(); };
+    auto shares = [&](const RawFormula& other) {
+      return f.function && other.function.get() == f.function.get();
+    };
     if (std::count_if(raw.formulas.begin(), raw.formulas.end(), shares) > 1) {
       formula.member = static_cast<int>(std::count_if(raw.formulas.data(), &f, shares));
     }
@@ -114,7 +124,8 @@ std::string camel_case(const std::string& name) {
   return out;
 }
 
-// ---- the node of an operation -----------------------------------------------------------------------------------------
+// ---- the node of an operation
+// -----------------------------------------------------------------------------------------
 
 class FormulaNode final : public Node {
  public:
@@ -149,7 +160,8 @@ class FormulaNode final : public Node {
     }
     if (in.is_list) {
       in.count = static_cast<int>(PySequence_Fast_GET_SIZE(slot));
-      for (int i = 0; i < in.count; ++i) edges.push_back(gradient_edge(as_tensor(PySequence_Fast_GET_ITEM(slot, i))));
+      for (int i = 0; i < in.count; ++i)
+        edges.push_back(gradient_edge(as_tensor(PySequence_Fast_GET_ITEM(slot, i))));
     } else {
       edges.push_back(gradient_edge(as_tensor(slot)));
     }
@@ -184,21 +196,26 @@ class FormulaNode final : public Node {
   }
 
   std::vector<Tensor> apply(std::vector<Tensor>& grads, const std::vector<char>& wanted) override {
-    check(!released_, "Trying to backward through the graph a second time (or directly access saved tensors after they have already "
-          "been freed). Saved intermediate values of the graph are freed when you call .backward() or autograd.grad(). Specify "
-          "retain_graph=True if you need to backward through the graph a second time or if you need to access saved tensors "
+    check(!released_,
+          "Trying to backward through the graph a second time (or directly access saved tensors after they "
+          "have already "
+          "been freed). Saved intermediate values of the graph are freed when you call .backward() or "
+          "autograd.grad(). Specify "
+          "retain_graph=True if you need to backward through the graph a second time or if you need to "
+          "access saved tensors "
           "after calling backward.");
     std::vector<Tensor> made(edges.size());
     bool any = std::any_of(grads.begin(), grads.end(), [](const Tensor& g) { return static_cast<bool>(g); });
     if (!any) return made;
     std::vector<Object> values(saved_.size());  // each unpacked at most once
-    PyObject* shared_function = nullptr;  // a function shared by several inputs runs once
+    PyObject* shared_function = nullptr;        // a function shared by several inputs runs once
     Object shared;
     for (const Input& in : inputs_) {
       bool asked = false;
       for (int i = 0; i < in.count; ++i) asked |= wanted[static_cast<size_t>(in.first_edge + i)] != 0;
       if (!asked) continue;
-      check_implemented(in.formula, "derivative for ", ov_.op->name, " with respect to '", ov_.params[in.param].text, "' is not implemented");
+      check_implemented(in.formula, "derivative for ", ov_.op->name, " with respect to '",
+                        ov_.params[in.param].text, "' is not implemented");
       if (!in.formula->wants_all_grads && !grads[0]) continue;
       if (in.formula->member < 0) {
         store(in, call(*in.formula, grads, values), made);
@@ -231,15 +248,22 @@ class FormulaNode final : public Node {
           to.tensors.emplace_back(overwritten ? g_recorded_ops.clone(as_tensor(slot)) : as_tensor(slot));
         } else if (is_sequence(slot) && ov_.params[need.index].kind == Kind::tensor_list) {
           to.is_list = true;
-          for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(slot); ++i) to.tensors.emplace_back(as_tensor(PySequence_Fast_GET_ITEM(slot, i)));
+          for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(slot); ++i)
+            to.tensors.emplace_back(as_tensor(PySequence_Fast_GET_ITEM(slot, i)));
         } else {
           to.value = PyList_Check(slot) ? Object::steal(checked(PyList_AsTuple(slot))) : Object::borrow(slot);
         }
         return;
-      case Need::shape: to.value = describe(slot, [](const Tensor& t) { return wrap_size(t.sizes()); }); return;
+      case Need::shape:
+        to.value = describe(slot, [](const Tensor& t) { return wrap_size(t.sizes()); });
+        return;
       case Need::dtype: to.value = describe(slot, [](const Tensor& t) { return wrap(t.dtype()); }); return;
-      case Need::strides: to.value = describe(slot, [](const Tensor& t) { return wrap_ints(t.strides()); }); return;
-      case Need::offset: to.value = describe(slot, [](const Tensor& t) { return PyLong_FromLongLong(t.offset()); }); return;
+      case Need::strides:
+        to.value = describe(slot, [](const Tensor& t) { return wrap_ints(t.strides()); });
+        return;
+      case Need::offset:
+        to.value = describe(slot, [](const Tensor& t) { return PyLong_FromLongLong(t.offset()); });
+        return;
       default: return;
     }
   }
@@ -250,7 +274,8 @@ class FormulaNode final : public Node {
     if (!is_sequence(slot)) return Object::borrow(Py_None);
     Py_ssize_t n = PySequence_Fast_GET_SIZE(slot);
     Object all = Object::steal(checked(PyTuple_New(n)));
-    for (Py_ssize_t i = 0; i < n; ++i) PyTuple_SET_ITEM(all.get(), i, checked(fn(as_tensor(PySequence_Fast_GET_ITEM(slot, i)))));
+    for (Py_ssize_t i = 0; i < n; ++i)
+      PyTuple_SET_ITEM(all.get(), i, checked(fn(as_tensor(PySequence_Fast_GET_ITEM(slot, i)))));
     return all;
   }
 
@@ -258,10 +283,13 @@ class FormulaNode final : public Node {
     const Saved& s = saved_[index];
     if (s.value) return s.value;
     std::string op = name();
-    if (!s.is_list) return Object::steal(checked(s.tensors.empty() ? Py_NewRef(Py_None) : wrap(s.tensors[0].unpack(this, op.c_str()))));
+    if (!s.is_list)
+      return Object::steal(
+          checked(s.tensors.empty() ? Py_NewRef(Py_None) : wrap(s.tensors[0].unpack(this, op.c_str()))));
     Object list = Object::steal(checked(PyTuple_New(static_cast<Py_ssize_t>(s.tensors.size()))));
     for (size_t i = 0; i < s.tensors.size(); ++i) {
-      PyTuple_SET_ITEM(list.get(), static_cast<Py_ssize_t>(i), checked(wrap(s.tensors[i].unpack(this, op.c_str()))));
+      PyTuple_SET_ITEM(list.get(), static_cast<Py_ssize_t>(i),
+                       checked(wrap(s.tensors[i].unpack(this, op.c_str()))));
     }
     return list;
   }
@@ -271,7 +299,8 @@ class FormulaNode final : public Node {
     Object first;
     if (formula.wants_all_grads) {
       first = Object::steal(checked(PyTuple_New(static_cast<Py_ssize_t>(grads.size()))));
-      for (size_t i = 0; i < grads.size(); ++i) PyTuple_SET_ITEM(first.get(), static_cast<Py_ssize_t>(i), checked(wrap(grads[i])));
+      for (size_t i = 0; i < grads.size(); ++i)
+        PyTuple_SET_ITEM(first.get(), static_cast<Py_ssize_t>(i), checked(wrap(grads[i])));
     } else {
       first = Object::steal(checked(wrap(grads[0])));
     }
@@ -281,19 +310,22 @@ class FormulaNode final : public Node {
       if (!values[s]) values[s] = unpack(s);
       args[i + 1] = values[s].get();
     }
-    return Object::steal(checked(PyObject_Vectorcall(formula.function.get(), args, formula.saves.size() + 1, nullptr)));
+    return Object::steal(
+        checked(PyObject_Vectorcall(formula.function.get(), args, formula.saves.size() + 1, nullptr)));
   }
 
   void store(const Input& in, const Object& result, std::vector<Tensor>& made) {
     auto put = [&](int i, PyObject* grad) {
       if (grad == Py_None) return;
-      check_type(is_tensor(grad), name(), ": the formula for '", ov_.params[in.param].text, "' gave ", Py_TYPE(grad)->tp_name, " instead of a tensor");
+      check_type(is_tensor(grad), name(), ": the formula for '", ov_.params[in.param].text, "' gave ",
+                 Py_TYPE(grad)->tp_name, " instead of a tensor");
       made[static_cast<size_t>(in.first_edge + i)] = as_tensor(grad);
     };
     if (!in.is_list) return put(0, result.get());
     if (result.get() == Py_None) return;
-    check_type(is_sequence(result.get()) && PySequence_Fast_GET_SIZE(result.get()) == in.count, name(), ": the formula for '",
-               ov_.params[in.param].text, "' must give a list of ", in.count, " gradients");
+    check_type(is_sequence(result.get()) && PySequence_Fast_GET_SIZE(result.get()) == in.count, name(),
+               ": the formula for '", ov_.params[in.param].text, "' must give a list of ", in.count,
+               " gradients");
     for (int i = 0; i < in.count; ++i) put(i, PySequence_Fast_GET_ITEM(result.get(), i));
   }
 
@@ -304,10 +336,12 @@ class FormulaNode final : public Node {
   bool released_ = false;
 };
 
-// ---- registration from Python -----------------------------------------------------------------------------------------
+// ---- registration from Python
+// -----------------------------------------------------------------------------------------
 
 // _define(name, {param: function or None, ...}, node_name): see ctorch.autograd.registry.define.
-void define(const std::string& name, const pyb::dict& formulas, const std::string& node_name, bool differentiable) {
+void define(const std::string& name, const pyb::dict& formulas, const std::string& node_name,
+            bool differentiable) {
   RawDerivative raw{node_name, differentiable, {}};
   for (auto [key, value] : formulas) {
     RawFormula f{pyb::cast<std::string>(key), {}, {}};
@@ -387,7 +421,8 @@ Ref<Node> begin_record(const Overload& ov, PyObject* const* slots, bool inplace)
   return node;
 }
 
-void end_record(const Ref<Node>& base_node, const Overload& ov, PyObject* const* slots, PyObject* result, bool inplace) {
+void end_record(const Ref<Node>& base_node, const Overload& ov, PyObject* const* slots, PyObject* result,
+                bool inplace) {
   auto* node = static_cast<FormulaNode*>(base_node.get());
   if (inplace) {
     const Tensor& self = as_tensor(slots[0]);
@@ -417,15 +452,18 @@ void end_record(const Ref<Node>& base_node, const Overload& ov, PyObject* const*
   if (is_tensor(result)) {
     attach(result, 0);
   } else if (PyTuple_Check(result)) {
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(result); ++i) attach(PyTuple_GET_ITEM(result, i), static_cast<int>(i));
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(result); ++i)
+      attach(PyTuple_GET_ITEM(result, i), static_cast<int>(i));
   }
 }
 
 void init_record(pyb::module_& m) {
-  m.def("_define", &define, pyb::arg("name"), pyb::arg("formulas"), pyb::arg("node_name") = "", pyb::arg("differentiable") = true,
+  m.def("_define", &define, pyb::arg("name"), pyb::arg("formulas"), pyb::arg("node_name") = "",
+        pyb::arg("differentiable") = true,
         "Registers the formulas of an operation's derivative; see ctorch.autograd.registry.define.");
   m.def("_defined_derivatives", &defined, "Names of the operations that have a registered derivative.");
-  m.def("_check_derivatives", &check_derivatives, "What is wrong with registered derivatives: a list of messages.");
+  m.def("_check_derivatives", &check_derivatives,
+        "What is wrong with registered derivatives: a list of messages.");
 }
 
 }  // namespace ctorch::py

@@ -22,7 +22,7 @@ struct Formula {
   Object function;         // null: declared as not differentiable
   bool wants_all_grads;    // its first parameter is `gs`, the gradients of all results
   std::vector<int> saves;  // indices into Derivative::saved, in the order of its parameters
-  int member = -1;         // its place in the tuple that a function shared by several inputs gives; -1: not shared
+  int member = -1;  // its place in the tuple that a function shared by several inputs gives; -1: not shared
 };
 
 struct Derivative {
@@ -32,8 +32,8 @@ struct Derivative {
   std::vector<Need> saved;
 };
 
-// The registered derivative of an overload: that of "name.suffix", else that of "name". Throws if the formulas do not fit
-// the signature. Null if there is none.
+// The registered derivative of an overload: that of "name.suffix", else that of "name". Throws if the
+// formulas do not fit the signature. Null if there is none.
 const Derivative* derivative_of(const Overload& ov);
 
 // True if grad mode is on and an argument requires a gradient.
@@ -42,7 +42,8 @@ bool must_record(const Overload& ov, PyObject* const* slots);
 // The node for a call about to be made. Null if the operation is not differentiable.
 Ref<Node> begin_record(const Overload& ov, PyObject* const* slots, bool inplace);
 // Make node the history of the result.
-void end_record(const Ref<Node>& node, const Overload& ov, PyObject* const* slots, PyObject* result, bool inplace);
+void end_record(const Ref<Node>& node, const Overload& ov, PyObject* const* slots, PyObject* result,
+                bool inplace);
 
 // The wrapper of a node: the one that it has, or a new one.
 PyObject* wrap_node(const Ref<Node>& node);

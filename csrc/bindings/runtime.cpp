@@ -40,7 +40,9 @@ void init_runtime(pyb::module_& m) {
   m.def("reset_peak_memory_stats", &reset_peak_memory_stats, "Set the peaks to the current values.");
   m.def("empty_cache", &empty_cache, "Give memory that is kept for reuse back to the system.");
   m.def("_isa", [] { return std::string(isa_name(active_isa())); }, "The kernel level in use.");
-  m.def("_best_isa", [] { return std::string(isa_name(best_isa())); }, "The best kernel level of this machine.");
+  m.def(
+      "_best_isa", [] { return std::string(isa_name(best_isa())); },
+      "The best kernel level of this machine.");
   m.def("_isa_reason", &isa_reason, "Why the kernel level in use was chosen.");
   m.def("_cpu_model", &cpu_model, "The name of the CPU.");
 }

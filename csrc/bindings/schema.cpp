@@ -16,10 +16,22 @@ struct KindName {
   Kind kind;
 };
 constexpr KindName kKinds[] = {
-    {"Tensor", Kind::tensor},   {"Tensor[]", Kind::tensor_list}, {"Operand", Kind::operand},   {"Scalar", Kind::scalar},
-    {"int", Kind::integer},     {"int[]", Kind::int_list},       {"float", Kind::floating},    {"float[]", Kind::float_list},
-    {"bool", Kind::boolean},    {"str", Kind::string},           {"dtype", Kind::dtype},       {"device", Kind::device},
-    {"layout", Kind::layout},   {"Generator", Kind::generator},  {"Out", Kind::out},           {"any", Kind::any},
+    {"Tensor", Kind::tensor},
+    {"Tensor[]", Kind::tensor_list},
+    {"Operand", Kind::operand},
+    {"Scalar", Kind::scalar},
+    {"int", Kind::integer},
+    {"int[]", Kind::int_list},
+    {"float", Kind::floating},
+    {"float[]", Kind::float_list},
+    {"bool", Kind::boolean},
+    {"str", Kind::string},
+    {"dtype", Kind::dtype},
+    {"device", Kind::device},
+    {"layout", Kind::layout},
+    {"Generator", Kind::generator},
+    {"Out", Kind::out},
+    {"any", Kind::any},
     {"memory_format", Kind::memory_format},
 };
 
@@ -55,7 +67,8 @@ PyObject* parse_default(std::string_view s, const char* text) {
   if (s == "None") return Py_NewRef(Py_None);
   if (s == "True") return Py_NewRef(Py_True);
   if (s == "False") return Py_NewRef(Py_False);
-  if (s.front() == '\'' || s.front() == '"') return PyUnicode_InternFromString(std::string(s.substr(1, s.size() - 2)).c_str());
+  if (s.front() == '\'' || s.front() == '"')
+    return PyUnicode_InternFromString(std::string(s.substr(1, s.size() - 2)).c_str());
   if (s.front() == '[' || s.front() == '(') {
     std::string_view inner = trim(s.substr(1, s.size() - 2));
     Object list = Object::steal(checked(PyList_New(0)));
@@ -117,7 +130,8 @@ PyTypeObject* make_result_type(const std::string& op, std::string_view results) 
   auto* fields = new PyStructSequence_Field[names.size() + 1];  // lives as long as the type
   for (size_t i = 0; i < names.size(); ++i) fields[i] = {strdup(names[i].c_str()), nullptr};
   fields[names.size()] = {nullptr, nullptr};
-  PyStructSequence_Desc desc{strdup(("torch.return_types." + op).c_str()), nullptr, fields, static_cast<int>(names.size())};
+  PyStructSequence_Desc desc{strdup(("torch.return_types." + op).c_str()), nullptr, fields,
+                             static_cast<int>(names.size())};
   return PyStructSequence_NewType(&desc);
 }
 
@@ -158,7 +172,9 @@ std::map<std::string, std::unique_ptr<Operation>>& registry() {
 const char* numpy_alias(const char* name) {
   if (!std::strcmp(name, "axis")) return "dim";
   if (!std::strcmp(name, "keepdims")) return "keepdim";
-  if (!std::strcmp(name, "x") || !std::strcmp(name, "a") || !std::strcmp(name, "x1") || !std::strcmp(name, "self")) return "input";
+  if (!std::strcmp(name, "x") || !std::strcmp(name, "a") || !std::strcmp(name, "x1") ||
+      !std::strcmp(name, "self"))
+    return "input";
   if (!std::strcmp(name, "x2")) return "other";
   return nullptr;
 }
@@ -183,8 +199,8 @@ int find_param(const Overload& ov, PyObject* name) {
 }
 
 // Fills slots from the call. False with a reason (or without, if nobody will read it) when it does not fit.
-bool try_bind(const Overload& ov, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames, PyObject** slots, Object& keep,
-              std::string* why) {
+bool try_bind(const Overload& ov, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames,
+              PyObject** slots, Object& keep, std::string* why) {
   int n = static_cast<int>(ov.params.size());
   auto refuse = [&](auto&&... parts) {
     if (why) *why = concat(parts...);
@@ -234,7 +250,8 @@ bool try_bind(const Overload& ov, PyObject* const* args, Py_ssize_t nargs, PyObj
       slots[i] = p.fallback;
       if (!slots[i]) return refuse("missing required argument '", p.text, "' (position ", i + 1, ")");
     } else if (!accepts(p, slots[i])) {
-      return refuse("argument '", p.text, "' (position ", i + 1, ") must be ", kind_text(p.kind), ", not ", Py_TYPE(slots[i])->tp_name);
+      return refuse("argument '", p.text, "' (position ", i + 1, ") must be ", kind_text(p.kind), ", not ",
+                    Py_TYPE(slots[i])->tp_name);
     }
   }
   return true;
@@ -287,7 +304,9 @@ std::unique_ptr<Overload> parse_schema(const char* text) {
       p.keyword_only = keyword_only;
       int index = static_cast<int>(ov->params.size());
       if (p.kind == Kind::out) ov->out_index = index;
-      if (p.kind == Kind::tensor || p.kind == Kind::tensor_list || p.kind == Kind::operand || p.kind == Kind::scalar) ov->tensor_params.push_back(index);
+      if (p.kind == Kind::tensor || p.kind == Kind::tensor_list || p.kind == Kind::operand ||
+          p.kind == Kind::scalar)
+        ov->tensor_params.push_back(index);
       ov->params.push_back(p);
       if (!keyword_only) ov->positional = index + 1;
     }
@@ -306,7 +325,8 @@ bool accepts(const Param& param, PyObject* arg) {
   if (arg == Py_None) return param.optional || param.kind == Kind::any;
   switch (param.kind) {
     case Kind::tensor: return is_tensor(arg);
-    case Kind::tensor_list: return is_sequence(arg) && all_items(arg, [](PyObject* p) { return is_tensor(p); });
+    case Kind::tensor_list:
+      return is_sequence(arg) && all_items(arg, [](PyObject* p) { return is_tensor(p); });
     case Kind::operand: return is_tensor(arg) || is_number(arg);
     case Kind::scalar: return is_number(arg) || (is_tensor(arg) && as_tensor(arg).dim() == 0);
     case Kind::integer: return is_integer(arg);
@@ -316,20 +336,23 @@ bool accepts(const Param& param, PyObject* arg) {
     case Kind::boolean: return PyBool_Check(arg) || !std::strcmp(Py_TYPE(arg)->tp_name, "numpy.bool");
     case Kind::string: return PyUnicode_Check(arg);
     case Kind::dtype:
-      return is_dtype(arg) || arg == reinterpret_cast<PyObject*>(&PyFloat_Type) || arg == reinterpret_cast<PyObject*>(&PyLong_Type) ||
-             arg == reinterpret_cast<PyObject*>(&PyBool_Type) || arg == reinterpret_cast<PyObject*>(&PyComplex_Type);
+      return is_dtype(arg) || arg == reinterpret_cast<PyObject*>(&PyFloat_Type) ||
+             arg == reinterpret_cast<PyObject*>(&PyLong_Type) ||
+             arg == reinterpret_cast<PyObject*>(&PyBool_Type) ||
+             arg == reinterpret_cast<PyObject*>(&PyComplex_Type);
     case Kind::device: return Py_TYPE(arg) == g_device_type || PyUnicode_Check(arg) || PyLong_CheckExact(arg);
     case Kind::memory_format: return Py_TYPE(arg) == g_memory_format_type;
     case Kind::layout: return Py_TYPE(arg) == g_layout_type;
     case Kind::generator: return Py_TYPE(arg) == g_generator_type;
-    case Kind::out: return is_tensor(arg) || (is_sequence(arg) && all_items(arg, [](PyObject* p) { return is_tensor(p); }));
+    case Kind::out:
+      return is_tensor(arg) || (is_sequence(arg) && all_items(arg, [](PyObject* p) { return is_tensor(p); }));
     case Kind::any: return true;
   }
   return false;
 }
 
-const Overload* bind_arguments(const Operation& op, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames, PyObject** slots,
-                               Object& keep) {
+const Overload* bind_arguments(const Operation& op, PyObject* const* args, Py_ssize_t nargs,
+                               PyObject* kwnames, PyObject** slots, Object& keep) {
   for (const auto& ov : op.overloads) {
     if (try_bind(*ov, args, nargs, kwnames, slots, keep, nullptr)) return ov.get();
   }
@@ -338,7 +361,8 @@ const Overload* bind_arguments(const Operation& op, PyObject* const* args, Py_ss
     try_bind(*op.overloads[0], args, nargs, kwnames, slots, keep, &why);
     why = concat(op.name, "(): ", why);
   } else {
-    why = concat(op.name, "() received an invalid combination of arguments - got ", describe_call(args, nargs, kwnames), ", but expected one of:");
+    why = concat(op.name, "() received an invalid combination of arguments - got ",
+                 describe_call(args, nargs, kwnames), ", but expected one of:");
     for (const auto& ov : op.overloads) why += "\n * " + ov->text;
   }
   PyErr_SetString(PyExc_TypeError, why.c_str());

@@ -30,13 +30,13 @@ enum class Kind : uint8_t {
 };
 
 struct Param {
-  PyObject* name;       // interned
-  const char* text;     // its characters
+  PyObject* name;    // interned
+  const char* text;  // its characters
   Kind kind;
-  bool optional;        // None is accepted
-  bool variadic;        // the remaining positional ints may stand for this list: view(2, 3)
+  bool optional;  // None is accepted
+  bool variadic;  // the remaining positional ints may stand for this list: view(2, 3)
   bool keyword_only;
-  PyObject* fallback;   // the default, null if there is none
+  PyObject* fallback;  // the default, null if there is none
 };
 
 inline constexpr int kMaxParams = 24;
@@ -50,17 +50,17 @@ using Invoke = PyObject* (*)(const Overload&, PyObject* const* slots, Out out);
 
 struct Overload {
   Operation* op = nullptr;
-  std::string suffix;           // "dim" of "max.dim"
-  std::string text;             // the signature as written
+  std::string suffix;  // "dim" of "max.dim"
+  std::string text;    // the signature as written
   std::vector<Param> params;
-  int positional = 0;           // parameters before the *
+  int positional = 0;  // parameters before the *
   int out_index = -1;
-  std::vector<int> tensor_params;  // which may hold tensors: tensor, tensor_list, operand, scalar
+  std::vector<int> tensor_params;       // which may hold tensors: tensor, tensor_list, operand, scalar
   PyTypeObject* result_type = nullptr;  // a named tuple
   Invoke invoke = nullptr;
-  bool native_out = false;      // the C++ function takes an Out
-  bool is_view = false;         // the result shares its first argument's storage
-  bool mutates = false;         // writes into its first argument and returns it
+  bool native_out = false;                 // the C++ function takes an Out
+  bool is_view = false;                    // the result shares its first argument's storage
+  bool mutates = false;                    // writes into its first argument and returns it
   const Derivative* derivative = nullptr;  // resolved when first recorded
 };
 
@@ -85,14 +85,15 @@ struct Operation {
   std::vector<std::unique_ptr<Overload>> overloads;
 };
 
-// Parses "max.dim(Tensor input, int dim, bool keepdim=False, *, Out out=None) -> (Tensor values, Tensor indices)".
+// Parses "max.dim(Tensor input, int dim, bool keepdim=False, *, Out out=None) -> (Tensor values, Tensor
+// indices)".
 std::unique_ptr<Overload> parse_schema(const char* text);
 // Whether a Python object may stand for a parameter.
 bool accepts(const Param& param, PyObject* arg);
-// Put the arguments of a call into slots (borrowed references), picking the first overload that takes them. `keep` holds what
-// was made on the way. Null, with a TypeError set, if none does.
-const Overload* bind_arguments(const Operation& op, PyObject* const* args, Py_ssize_t nargs, PyObject* kwnames,
-                               PyObject** slots, Object& keep);
+// Put the arguments of a call into slots (borrowed references), picking the first overload that takes them.
+// `keep` holds what was made on the way. Null, with a TypeError set, if none does.
+const Overload* bind_arguments(const Operation& op, PyObject* const* args, Py_ssize_t nargs,
+                               PyObject* kwnames, PyObject** slots, Object& keep);
 // All operations, by name.
 Operation* find_operation(const std::string& name);
 Operation* make_operation(const std::string& name);

@@ -10,11 +10,13 @@ namespace {
 
 bool is_number(PyObject* p) { return PyFloat_Check(p) || PyLong_Check(p) || PyComplex_Check(p); }
 bool is_list(PyObject* p) {
-  return PyList_Check(p) || PyTuple_Check(p) || (PySequence_Check(p) && !PyUnicode_Check(p) && !PyBytes_Check(p) && !is_tensor(p));
+  return PyList_Check(p) || PyTuple_Check(p) ||
+         (PySequence_Check(p) && !PyUnicode_Check(p) && !PyBytes_Check(p) && !is_tensor(p));
 }
 bool has_buffer(PyObject* p) { return PyObject_CheckBuffer(p) && !PyBytes_Check(p) && !is_tensor(p); }
 
-// What a nested sequence holds: its shape, from its first items, and the dtype that all its numbers have in common.
+// What a nested sequence holds: its shape, from its first items, and the dtype that all its numbers have in
+// common.
 struct Survey {
   Dims shape;
   std::optional<DType> dtype;
@@ -29,7 +31,8 @@ struct Survey {
     } else if (is_list(p)) {
       check_value(depth < 128, "tensor: too many dimensions");
       Object items = Object::steal(checked(PySequence_Fast(p, "expected a sequence")));
-      for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(items.get()); ++i) numbers(PySequence_Fast_GET_ITEM(items.get(), i), depth + 1);
+      for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(items.get()); ++i)
+        numbers(PySequence_Fast_GET_ITEM(items.get(), i), depth + 1);
     } else {
       join(to_scalar(p).dtype());
     }
@@ -62,13 +65,15 @@ void store(T* data, const Dims& shape, const Dims& strides, int64_t dim, PyObjec
         return;
       }
     }
-    check_type(is_number(p) || is_tensor(p) || !is_list(p), "tensor: expected a number, got ", Py_TYPE(p)->tp_name);
+    check_type(is_number(p) || is_tensor(p) || !is_list(p), "tensor: expected a number, got ",
+               Py_TYPE(p)->tp_name);
     Scalar s = to_scalar(p);
     if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
       check_type(!s.is_complex(), "tensor: can't convert ", s, " to ", dtype_of<T>);
       if (s.is_integer() && sizeof(T) < 8) {
         int64_t v = s.to_int64();
-        check(static_cast<int64_t>(static_cast<T>(v)) == v, "value cannot be converted to type ", dtype_of<T>, " without overflow: ", v);
+        check(static_cast<int64_t>(static_cast<T>(v)) == v, "value cannot be converted to type ", dtype_of<T>,
+              " without overflow: ", v);
       }
     }
     *data = s.to<T>();
@@ -77,16 +82,19 @@ void store(T* data, const Dims& shape, const Dims& strides, int64_t dim, PyObjec
   if (is_tensor(p)) {
     Dims rest;
     for (int64_t d = dim; d < shape.size(); ++d) rest.push_back(shape[d]);
-    check_value(as_tensor(p).sizes() == rest, "tensor: expected a tensor of shape ", rest, " at dim ", dim, ", got ", as_tensor(p).sizes());
+    check_value(as_tensor(p).sizes() == rest, "tensor: expected a tensor of shape ", rest, " at dim ", dim,
+                ", got ", as_tensor(p).sizes());
     Tensor from = ops::contiguous(ops::to_dtype(as_tensor(p), dtype_of<T>));
     std::copy(from.data<T>(), from.data<T>() + from.numel(), data);
     return;
   }
-  check_value(is_list(p), "expected sequence of length ", shape[dim], " at dim ", dim, " (got ", Py_TYPE(p)->tp_name, ")");
+  check_value(is_list(p), "expected sequence of length ", shape[dim], " at dim ", dim, " (got ",
+              Py_TYPE(p)->tp_name, ")");
   Object items = Object::steal(checked(PySequence_Fast(p, "expected a sequence")));
   Py_ssize_t n = PySequence_Fast_GET_SIZE(items.get());
   check_value(n == shape[dim], "expected sequence of length ", shape[dim], " at dim ", dim, " (got ", n, ")");
-  for (Py_ssize_t i = 0; i < n; ++i) store(data + i * strides[dim], shape, strides, dim + 1, PySequence_Fast_GET_ITEM(items.get(), i));
+  for (Py_ssize_t i = 0; i < n; ++i)
+    store(data + i * strides[dim], shape, strides, dim + 1, PySequence_Fast_GET_ITEM(items.get(), i));
 }
 
 Tensor from_sequence(PyObject* data, std::optional<DType> dtype) {
@@ -100,7 +108,8 @@ Tensor from_sequence(PyObject* data, std::optional<DType> dtype) {
     dt = survey.dtype.value_or(default_dtype());
   }
   Tensor t = empty(survey.shape, dt);
-  visit_dtype<AllTypes>(dt, "tensor", [&]<class T>() { store(t.data<T>(), t.sizes(), t.strides(), 0, data); });
+  visit_dtype<AllTypes>(dt, "tensor",
+                        [&]<class T>() { store(t.data<T>(), t.sizes(), t.strides(), 0, data); });
   return t;
 }
 
@@ -117,7 +126,8 @@ Tensor read_data(PyObject* data, std::optional<DType> dtype, bool may_share) {
   bool numpy_number = PyObject_HasAttrString(data, "dtype") && !PySequence_Check(data);
   if (has_buffer(data) || (!is_number(data) && !is_list(data) && PyObject_HasAttrString(data, "__array__"))) {
     Object array = Object::borrow(data);
-    if (numpy_number || !has_buffer(data)) array = Object::steal(checked(PyObject_CallMethod(data, "__array__", nullptr)));
+    if (numpy_number || !has_buffer(data))
+      array = Object::steal(checked(PyObject_CallMethod(data, "__array__", nullptr)));
     pyb::object shared = from_buffer(pyb::reinterpret_borrow<pyb::object>(array.get()), false);
     t = as_tensor(shared.ptr());
     if (dtype) t = ops::to_dtype(t, *dtype);
@@ -127,9 +137,11 @@ Tensor read_data(PyObject* data, std::optional<DType> dtype, bool may_share) {
   return from_sequence(data, dtype);
 }
 
-PyObject* tensor_from_data(PyObject* data, std::optional<DType> dtype, std::optional<Device>, bool requires_grad, bool) {
+PyObject* tensor_from_data(PyObject* data, std::optional<DType> dtype, std::optional<Device>,
+                           bool requires_grad, bool) {
   Tensor t = read_data(data, dtype, false);
-  check(!requires_grad || is_differentiable(t.dtype()), "Only Tensors of floating point and complex dtype can require gradients, got ", t.dtype());
+  check(!requires_grad || is_differentiable(t.dtype()),
+        "Only Tensors of floating point and complex dtype can require gradients, got ", t.dtype());
   t.impl()->requires_grad = requires_grad;
   return wrap(t);
 }
@@ -142,16 +154,19 @@ PyObject* as_tensor_of_data(PyObject* data, std::optional<DType> dtype, std::opt
   return wrap(read_data(data, dtype, true));
 }
 
-PyObject* as_tensor_of_data_options(PyObject* data, std::optional<DType> dtype, std::optional<Device> device, std::optional<bool> copy, bool requires_grad) {
+PyObject* as_tensor_of_data_options(PyObject* data, std::optional<DType> dtype, std::optional<Device> device,
+                                    std::optional<bool> copy, bool requires_grad) {
   if (copy.value_or(false)) return tensor_from_data(data, dtype, device, requires_grad, false);
   bool shareable = is_tensor(data) || has_buffer(data);
-  check_value(!copy || shareable, "asarray: can't alias an object of type ", Py_TYPE(data)->tp_name, " as a tensor");
+  check_value(!copy || shareable, "asarray: can't alias an object of type ", Py_TYPE(data)->tp_name,
+              " as a tensor");
   Tensor t = read_data(data, dtype, true);
   if (requires_grad) t.impl()->requires_grad = true;
   return wrap(t);
 }
 
-PyObject* new_tensor(const Tensor& input, PyObject* data, std::optional<DType> dtype, std::optional<Device> device, bool requires_grad, PyObject*, bool pin) {
+PyObject* new_tensor(const Tensor& input, PyObject* data, std::optional<DType> dtype,
+                     std::optional<Device> device, bool requires_grad, PyObject*, bool pin) {
   return tensor_from_data(data, dtype.value_or(input.dtype()), device, requires_grad, pin);
 }
 

@@ -1,4 +1,5 @@
-// The Tensor type: life of the objects, Python's operators, attributes, and the methods that are no operations.
+// The Tensor type: life of the objects, Python's operators, attributes, and the methods that are no
+// operations.
 #include <cstring>
 
 #include "autograd/grad_mode.h"
@@ -32,7 +33,8 @@ PyObject* wrap(const Tensor& t) {
 
 namespace {
 
-// ---- life -------------------------------------------------------------------------------------------------------------
+// ---- life
+// -------------------------------------------------------------------------------------------------------------
 
 void tensor_dealloc(PyObject* p) {
   auto* self = reinterpret_cast<PyTensor*>(p);
@@ -65,20 +67,26 @@ PyObject* tensor_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
   if (!make) return nullptr;
   Object all = Object::steal(PyTuple_New(PyTuple_GET_SIZE(args) + 1));
   PyTuple_SET_ITEM(all.get(), 0, Py_NewRef(reinterpret_cast<PyObject*>(type)));
-  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args); ++i) PyTuple_SET_ITEM(all.get(), i + 1, Py_NewRef(PyTuple_GET_ITEM(args, i)));
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args); ++i)
+    PyTuple_SET_ITEM(all.get(), i + 1, Py_NewRef(PyTuple_GET_ITEM(args, i)));
   return PyObject_Call(make.get(), all.get(), kwargs);
 }
 
-// _make_subclass(cls, data, requires_grad=False): the same elements as an object of a subclass, without history.
+// _make_subclass(cls, data, requires_grad=False): the same elements as an object of a subclass, without
+// history.
 PyObject* make_subclass(PyObject*, PyObject* args, PyObject* kwargs) {
   static const char* names[] = {"cls", "data", "requires_grad", nullptr};
   PyObject *cls, *data;
   int requires_grad = 0;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!|p", const_cast<char**>(names), &PyType_Type, &cls, g_tensor_type, &data, &requires_grad)) return nullptr;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!|p", const_cast<char**>(names), &PyType_Type, &cls,
+                                   g_tensor_type, &data, &requires_grad))
+    return nullptr;
   try {
-    check_type(PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(cls), g_tensor_type), "_make_subclass: cls must be a subclass of Tensor");
+    check_type(PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(cls), g_tensor_type),
+               "_make_subclass: cls must be a subclass of Tensor");
     Tensor t = as_tensor(data).alias();
-    check(!requires_grad || is_differentiable(t.dtype()), "Only Tensors of floating point and complex dtype can require gradients, got ", t.dtype());
+    check(!requires_grad || is_differentiable(t.dtype()),
+          "Only Tensors of floating point and complex dtype can require gradients, got ", t.dtype());
     t.impl()->requires_grad = requires_grad;
     return wrap_as(t, reinterpret_cast<PyTypeObject*>(cls));
   } catch (...) {
@@ -86,7 +94,8 @@ PyObject* make_subclass(PyObject*, PyObject* args, PyObject* kwargs) {
   }
 }
 
-// ---- operators --------------------------------------------------------------------------------------------------------
+// ---- operators
+// --------------------------------------------------------------------------------------------------------
 
 // An operation that a Python operator stands for, looked up when first used.
 struct Bound {
@@ -209,7 +218,7 @@ int nb_bool(PyObject* p) {
   return guarded(
       [&] {
         const Tensor& t = as_tensor(p);
-        check(t.numel() != 0 , "Boolean value of Tensor with no values is ambiguous");
+        check(t.numel() != 0, "Boolean value of Tensor with no values is ambiguous");
         check(t.numel() == 1, "Boolean value of Tensor with more than one value is ambiguous");
         return static_cast<int>(item(t).to_bool());
       },
@@ -250,7 +259,8 @@ PyObject* nb_index(PyObject* p) {
   return guarded(
       [&]() -> PyObject* {
         const Tensor& t = as_tensor(p);
-        check_type(t.numel() == 1 && !is_differentiable(t.dtype()), "only integer tensors of a single element can be converted to an index");
+        check_type(t.numel() == 1 && !is_differentiable(t.dtype()),
+                   "only integer tensors of a single element can be converted to an index");
         Object value = Object::steal(wrap_scalar(item(t)));
         return PyNumber_Index(value.get());
       },
@@ -293,14 +303,17 @@ PyObject* tensor_iter(PyObject* p) {
       nullptr);
 }
 
-// ---- attributes -------------------------------------------------------------------------------------------------------
+// ---- attributes
+// -------------------------------------------------------------------------------------------------------
 
-#define CT_GETTER(name, expression)                       \
-  PyObject* get_##name(PyObject* p, void*) {              \
-    return guarded([&]() -> PyObject* {                   \
-      [[maybe_unused]] const Tensor& t = as_tensor(p);    \
-      return expression;                                  \
-    }, nullptr);                                          \
+#define CT_GETTER(name, expression)                        \
+  PyObject* get_##name(PyObject* p, void*) {               \
+    return guarded(                                        \
+        [&]() -> PyObject* {                               \
+          [[maybe_unused]] const Tensor& t = as_tensor(p); \
+          return expression;                               \
+        },                                                 \
+        nullptr);                                          \
   }
 CT_GETTER(shape, wrap_size(t.sizes()))
 CT_GETTER(dtype, wrap(t.dtype()))
@@ -333,11 +346,14 @@ PyObject* get_grad_fn(PyObject* p, void*) {
 
 void set_requires_grad(const Tensor& t, bool on) {
   if (on == t.requires_grad() && (!on || is_leaf(t))) return;
-  check(!on || is_differentiable(t.dtype()), "only Tensors of floating point and complex dtype can require gradients, got ", t.dtype());
+  check(!on || is_differentiable(t.dtype()),
+        "only Tensors of floating point and complex dtype can require gradients, got ", t.dtype());
   check(on || is_leaf(t),
-        "you can only change requires_grad flags of leaf variables. If you want to use a computed variable in a subgraph that "
+        "you can only change requires_grad flags of leaf variables. If you want to use a computed variable "
+        "in a subgraph that "
         "doesn't require differentiation use var_no_grad = var.detach().");
-  check(!on || !t.impl()->is_inference, "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.");
+  check(!on || !t.impl()->is_inference,
+        "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.");
   t.impl()->requires_grad = on;
 }
 
@@ -359,11 +375,14 @@ int put_grad(PyObject* p, PyObject* value, void*) {
           if (AutogradMeta* m = meta(t)) m->grad = Tensor();
           return 0;
         }
-        check_type(is_tensor(value), "assigned grad expected to be a Tensor or None but got ", Py_TYPE(value)->tp_name);
+        check_type(is_tensor(value), "assigned grad expected to be a Tensor or None but got ",
+                   Py_TYPE(value)->tp_name);
         const Tensor& g = as_tensor(value);
         check(value != p, "can't assign Variable as its own grad");
-        check(g.dtype() == t.dtype(), "assigned grad has data of a different type: expected ", t.dtype(), ", got ", g.dtype());
-        check(g.sizes() == t.sizes(), "assigned grad has data of a different size: expected ", t.sizes(), ", got ", g.sizes());
+        check(g.dtype() == t.dtype(), "assigned grad has data of a different type: expected ", t.dtype(),
+              ", got ", g.dtype());
+        check(g.sizes() == t.sizes(), "assigned grad has data of a different size: expected ", t.sizes(),
+              ", got ", g.sizes());
         make_meta(t).grad = g;
         return 0;
       },
@@ -384,26 +403,31 @@ PyObject* get_data(PyObject* p, void*) {
 int put_data(PyObject* p, PyObject* value, void*) {
   return guarded(
       [&] {
-        check_type(value && is_tensor(value), "Variable data has to be a tensor, but got ", value ? Py_TYPE(value)->tp_name : "NULL");
+        check_type(value && is_tensor(value), "Variable data has to be a tensor, but got ",
+                   value ? Py_TYPE(value)->tp_name : "NULL");
         const Tensor &t = as_tensor(p), &from = as_tensor(value);
         TensorImpl* impl = t.impl();
-        check(!impl->requires_grad || is_differentiable(from.dtype()), "data set to a tensor that requires gradients must be floating point or complex dtype");
+        check(!impl->requires_grad || is_differentiable(from.dtype()),
+              "data set to a tensor that requires gradients must be floating point or complex dtype");
         impl->storage = from.storage();
         impl->dtype = from.dtype();
         impl->set_geometry(from.offset(), from.sizes(), from.strides());
         // An accumulator remembers shape and dtype; a new one will be made.
-        if (AutogradMeta* m = meta(t); m && m->accumulator) m->accumulator->results[0] = {t.sizes(), t.dtype()};
+        if (AutogradMeta* m = meta(t); m && m->accumulator)
+          m->accumulator->results[0] = {t.sizes(), t.dtype()};
         return 0;
       },
       -1);
 }
 
 PyObject* property_operation(PyObject* p, void* name) {
-  Object op = Object::steal(PyObject_GetAttrString(reinterpret_cast<PyObject*>(g_tensor_type), static_cast<const char*>(name)));
+  Object op = Object::steal(
+      PyObject_GetAttrString(reinterpret_cast<PyObject*>(g_tensor_type), static_cast<const char*>(name)));
   return op ? PyObject_CallOneArg(op.get(), p) : nullptr;
 }
 
-// ---- methods that are no operations -----------------------------------------------------------------------------------
+// ---- methods that are no operations
+// -----------------------------------------------------------------------------------
 
 PyObject* size_like(PyObject* p, PyObject* args, PyObject* kwargs, bool strides) {
   static const char* names[] = {"dim", nullptr};
@@ -413,18 +437,25 @@ PyObject* size_like(PyObject* p, PyObject* args, PyObject* kwargs, bool strides)
       [&]() -> PyObject* {
         const Tensor& t = as_tensor(p);
         if (dim == Py_None) return strides ? wrap_ints(t.strides()) : wrap_size(t.sizes());
-        check_index(t.dim() > 0, strides ? "stride" : "size", ": Dimension specified as ", to_int64(dim), " but tensor has no dimensions");
+        check_index(t.dim() > 0, strides ? "stride" : "size", ": Dimension specified as ", to_int64(dim),
+                    " but tensor has no dimensions");
         int64_t d = wrap_dim(to_int64(dim), t.dim(), strides ? "stride" : "size");
         return PyLong_FromLongLong(strides ? t.strides()[d] : t.sizes()[d]);
       },
       nullptr);
 }
-PyObject* tensor_size(PyObject* p, PyObject* args, PyObject* kwargs) { return size_like(p, args, kwargs, false); }
-PyObject* tensor_stride(PyObject* p, PyObject* args, PyObject* kwargs) { return size_like(p, args, kwargs, true); }
+PyObject* tensor_size(PyObject* p, PyObject* args, PyObject* kwargs) {
+  return size_like(p, args, kwargs, false);
+}
+PyObject* tensor_stride(PyObject* p, PyObject* args, PyObject* kwargs) {
+  return size_like(p, args, kwargs, true);
+}
 
 PyObject* tensor_dim(PyObject* p, PyObject*) { return PyLong_FromLongLong(as_tensor(p).dim()); }
 PyObject* tensor_numel(PyObject* p, PyObject*) { return PyLong_FromLongLong(as_tensor(p).numel()); }
-PyObject* tensor_element_size(PyObject* p, PyObject*) { return PyLong_FromLongLong(as_tensor(p).item_size()); }
+PyObject* tensor_element_size(PyObject* p, PyObject*) {
+  return PyLong_FromLongLong(as_tensor(p).item_size());
+}
 PyObject* tensor_storage_offset(PyObject* p, PyObject*) { return PyLong_FromLongLong(as_tensor(p).offset()); }
 PyObject* tensor_data_ptr(PyObject* p, PyObject*) {
   const Tensor& t = as_tensor(p);
@@ -436,7 +467,8 @@ PyObject* tensor_is_contiguous(PyObject* p, PyObject* args, PyObject* kwargs) {
   PyObject* format = Py_None;
   if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O", const_cast<char**>(names), &format)) return nullptr;
   const Tensor& t = as_tensor(p);
-  if (format != Py_None && Py_TYPE(format) == g_memory_format_type && to_memory_format(format) >= MemoryFormat::channels_last) {
+  if (format != Py_None && Py_TYPE(format) == g_memory_format_type &&
+      to_memory_format(format) >= MemoryFormat::channels_last) {
     int64_t want = to_memory_format(format) == MemoryFormat::channels_last ? 4 : 5;
     return PyBool_FromLong(t.dim() == want && is_channels_last(t.sizes(), t.strides()));
   }
@@ -524,10 +556,18 @@ PyObject* tensor_is_same_size(PyObject* p, PyObject* other) {
   if (!is_tensor(other)) Py_RETURN_FALSE;
   return PyBool_FromLong(as_tensor(p).sizes() == as_tensor(other).sizes());
 }
-PyObject* tensor_is_floating_point(PyObject* p, PyObject*) { return PyBool_FromLong(is_floating(as_tensor(p).dtype())); }
-PyObject* tensor_is_complex(PyObject* p, PyObject*) { return PyBool_FromLong(is_complex(as_tensor(p).dtype())); }
-PyObject* tensor_is_signed(PyObject* p, PyObject*) { return PyBool_FromLong(is_signed(as_tensor(p).dtype())); }
-PyObject* tensor_is_inference(PyObject* p, PyObject*) { return PyBool_FromLong(as_tensor(p).impl()->is_inference); }
+PyObject* tensor_is_floating_point(PyObject* p, PyObject*) {
+  return PyBool_FromLong(is_floating(as_tensor(p).dtype()));
+}
+PyObject* tensor_is_complex(PyObject* p, PyObject*) {
+  return PyBool_FromLong(is_complex(as_tensor(p).dtype()));
+}
+PyObject* tensor_is_signed(PyObject* p, PyObject*) {
+  return PyBool_FromLong(is_signed(as_tensor(p).dtype()));
+}
+PyObject* tensor_is_inference(PyObject* p, PyObject*) {
+  return PyBool_FromLong(as_tensor(p).impl()->is_inference);
+}
 PyObject* always_false(PyObject*, PyObject*) { Py_RETURN_FALSE; }
 PyObject* return_self(PyObject* p, PyObject*) { return Py_NewRef(p); }
 
@@ -554,15 +594,20 @@ PyGetSetDef g_getset[] = {
     {"ndim", get_ndim, nullptr, "The number of dimensions.", nullptr},
     {"itemsize", get_itemsize, nullptr, "Bytes of an element.", nullptr},
     {"nbytes", get_nbytes, nullptr, "Bytes of all elements.", nullptr},
-    {"requires_grad", get_requires_grad, put_requires_grad, "Whether gradients flow to this tensor.", nullptr},
+    {"requires_grad", get_requires_grad, put_requires_grad, "Whether gradients flow to this tensor.",
+     nullptr},
     {"grad", get_grad, put_grad, "The gradient that backward() added up here, or None.", nullptr},
-    {"grad_fn", get_grad_fn, nullptr, "The node of the backward graph that made this tensor; None for a leaf.", nullptr},
+    {"grad_fn", get_grad_fn, nullptr,
+     "The node of the backward graph that made this tensor; None for a leaf.", nullptr},
     {"_grad_fn", get_grad_fn, nullptr, nullptr, nullptr},
-    {"is_leaf", get_is_leaf, nullptr, "Whether this tensor is not the result of a recorded operation.", nullptr},
+    {"is_leaf", get_is_leaf, nullptr, "Whether this tensor is not the result of a recorded operation.",
+     nullptr},
     {"retains_grad", get_retains_grad, nullptr, "Whether retain_grad() was called on this result.", nullptr},
     {"output_nr", get_output_nr, nullptr, "Which result of its grad_fn this is.", nullptr},
-    {"data", get_data, put_data, "The same elements, without history; writes are not seen by autograd.", nullptr},
-    {"_version", get_version, nullptr, "How often the storage was written to by in-place operations.", nullptr},
+    {"data", get_data, put_data, "The same elements, without history; writes are not seen by autograd.",
+     nullptr},
+    {"_version", get_version, nullptr, "How often the storage was written to by in-place operations.",
+     nullptr},
     {"_base", get_base, nullptr, "The tensor of which this is a view, or None.", nullptr},
     {"is_cuda", get_is_cuda, nullptr, nullptr, nullptr},
     {"is_cpu", get_is_cpu, nullptr, nullptr, nullptr},
@@ -574,28 +619,35 @@ PyGetSetDef g_getset[] = {
     {"is_meta", get_false, nullptr, nullptr, nullptr},
     {"is_nested", get_false, nullptr, nullptr, nullptr},
     {"is_mkldnn", get_false, nullptr, nullptr, nullptr},
-    {"T", property_operation, nullptr, "The transposed tensor (of a matrix; all dims reversed).", const_cast<char*>("numpy_T")},
+    {"T", property_operation, nullptr, "The transposed tensor (of a matrix; all dims reversed).",
+     const_cast<char*>("numpy_T")},
     {"mT", property_operation, nullptr, "The last two dims exchanged.", const_cast<char*>("matrix_T")},
     {"H", property_operation, nullptr, "The conjugate transposed matrix.", const_cast<char*>("matrix_H")},
-    {"mH", property_operation, nullptr, "The last two dims exchanged, conjugated.", const_cast<char*>("adjoint")},
+    {"mH", property_operation, nullptr, "The last two dims exchanged, conjugated.",
+     const_cast<char*>("adjoint")},
     {nullptr, nullptr, nullptr, nullptr, nullptr}};
 
 PyMethodDef g_methods[] = {
-    {"size", as_cfunction(tensor_size), METH_VARARGS | METH_KEYWORDS, "size(dim=None): the sizes, or one of them."},
-    {"stride", as_cfunction(tensor_stride), METH_VARARGS | METH_KEYWORDS, "stride(dim=None): the strides in elements, or one of them."},
+    {"size", as_cfunction(tensor_size), METH_VARARGS | METH_KEYWORDS,
+     "size(dim=None): the sizes, or one of them."},
+    {"stride", as_cfunction(tensor_stride), METH_VARARGS | METH_KEYWORDS,
+     "stride(dim=None): the strides in elements, or one of them."},
     {"dim", tensor_dim, METH_NOARGS, "The number of dimensions."},
     {"ndimension", tensor_dim, METH_NOARGS, "The number of dimensions."},
     {"numel", tensor_numel, METH_NOARGS, "The number of elements."},
     {"nelement", tensor_numel, METH_NOARGS, "The number of elements."},
     {"element_size", tensor_element_size, METH_NOARGS, "Bytes of an element."},
-    {"storage_offset", tensor_storage_offset, METH_NOARGS, "Elements between the start of the storage and this tensor."},
+    {"storage_offset", tensor_storage_offset, METH_NOARGS,
+     "Elements between the start of the storage and this tensor."},
     {"data_ptr", tensor_data_ptr, METH_NOARGS, "The address of the first element."},
-    {"is_contiguous", as_cfunction(tensor_is_contiguous), METH_VARARGS | METH_KEYWORDS, "Whether the elements lie row by row without gaps."},
+    {"is_contiguous", as_cfunction(tensor_is_contiguous), METH_VARARGS | METH_KEYWORDS,
+     "Whether the elements lie row by row without gaps."},
     {"item", tensor_item, METH_NOARGS, "The value of a one-element tensor as a Python number."},
     {"tolist", tensor_tolist, METH_NOARGS, "The values as nested lists of Python numbers."},
     {"detach", tensor_detach, METH_NOARGS, "The same elements, without history."},
     {"detach_", tensor_detach_, METH_NOARGS, "Forget the history of this tensor."},
-    {"requires_grad_", as_cfunction(tensor_requires_grad_), METH_VARARGS | METH_KEYWORDS, "requires_grad_(requires_grad=True): set the flag and return self."},
+    {"requires_grad_", as_cfunction(tensor_requires_grad_), METH_VARARGS | METH_KEYWORDS,
+     "requires_grad_(requires_grad=True): set the flag and return self."},
     {"retain_grad", tensor_retain_grad, METH_NOARGS, "Keep the gradient of this result in .grad."},
     {"is_same_size", tensor_is_same_size, METH_O, "Whether other has the same shape."},
     {"is_floating_point", tensor_is_floating_point, METH_NOARGS, "Whether the dtype is a floating one."},
@@ -611,12 +663,14 @@ PyMethodDef g_methods[] = {
     {"pin_memory", return_self, METH_NOARGS, "self: memory of the CPU needs no pinning without a GPU."},
     {"set_", tensor_set_, METH_O, "set_(source): become an alias of source's elements."},
     {"__complex__", tensor_complex, METH_NOARGS, "The value of a one-element tensor as a complex."},
-    {"_make_subclass", as_cfunction(make_subclass), METH_VARARGS | METH_KEYWORDS | METH_STATIC, "_make_subclass(cls, data, requires_grad=False)"},
+    {"_make_subclass", as_cfunction(make_subclass), METH_VARARGS | METH_KEYWORDS | METH_STATIC,
+     "_make_subclass(cls, data, requires_grad=False)"},
     {nullptr, nullptr, 0, nullptr}};
 
-PyMemberDef g_members[] = {{"__dictoffset__", T_PYSSIZET, offsetof(PyTensor, dict), READONLY, nullptr},
-                           {"__weaklistoffset__", T_PYSSIZET, offsetof(PyTensor, weakrefs), READONLY, nullptr},
-                           {nullptr, 0, 0, 0, nullptr}};
+PyMemberDef g_members[] = {
+    {"__dictoffset__", T_PYSSIZET, offsetof(PyTensor, dict), READONLY, nullptr},
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(PyTensor, weakrefs), READONLY, nullptr},
+    {nullptr, 0, 0, 0, nullptr}};
 
 template <class F>
 void* slot(F f) {
@@ -674,15 +728,19 @@ PyType_Slot g_slots[] = {
     {Py_nb_index, slot(nb_index)},
     {Py_bf_getbuffer, slot(tensor_getbuffer)},
     {Py_bf_releasebuffer, slot(tensor_releasebuffer)},
-    {Py_tp_doc, const_cast<char*>("A multi-dimensional array of one dtype, which can take part in automatic differentiation.")},
+    {Py_tp_doc,
+     const_cast<char*>(
+         "A multi-dimensional array of one dtype, which can take part in automatic differentiation.")},
     {0, nullptr}};
 
 }  // namespace
 
 void init_tensor_type(pyb::module_& m) {
-  PyType_Spec spec{"ctorch.Tensor", sizeof(PyTensor), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, g_slots};
+  PyType_Spec spec{"ctorch.Tensor", sizeof(PyTensor), 0,
+                   Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, g_slots};
   g_tensor_type = reinterpret_cast<PyTypeObject*>(checked(PyType_FromSpec(&spec)));
-  PyDict_SetItemString(g_tensor_type->tp_dict, "__array_priority__", Object::steal(PyLong_FromLong(1000)).get());
+  PyDict_SetItemString(g_tensor_type->tp_dict, "__array_priority__",
+                       Object::steal(PyLong_FromLong(1000)).get());
   m.attr("Tensor") = pyb::reinterpret_borrow<pyb::object>(reinterpret_cast<PyObject*>(g_tensor_type));
 }
 

@@ -11,7 +11,8 @@ inline constexpr int kNumIsaLevels = 4;
 const char* isa_name(IsaLevel level);
 // The best level of this machine that the operating system permits.
 IsaLevel best_isa();
-// best_isa(), unless the environment variable CTORCH_ISA names a lower level. An unknown or unavailable name is an error.
+// best_isa(), unless the environment variable CTORCH_ISA names a lower level. An unknown or unavailable name
+// is an error.
 IsaLevel active_isa();
 // Why active_isa() is what it is, for ctorch.__config__.show().
 std::string isa_reason();

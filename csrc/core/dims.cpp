@@ -86,9 +86,8 @@ Dims by_stride(IntList sizes, IntList strides) {
   for (int64_t i = 0; i < static_cast<int64_t>(sizes.size()); ++i) {
     if (sizes[i] != 1) order.push_back(i);
   }
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
-    return std::abs(strides[a]) < std::abs(strides[b]);
-  });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int64_t a, int64_t b) { return std::abs(strides[a]) < std::abs(strides[b]); });
   return order;
 }
 
@@ -120,8 +119,8 @@ bool has_no_overlap(IntList sizes, IntList strides) {
 
 int64_t wrap_dim(int64_t dim, int64_t ndim, const char* op) {
   int64_t n = std::max<int64_t>(ndim, 1);
-  check_index(dim >= -n && dim < n, op, ": Dimension out of range (expected to be in range of [", -n, ", ", n - 1,
-              "], but got ", dim, ")");
+  check_index(dim >= -n && dim < n, op, ": Dimension out of range (expected to be in range of [", -n, ", ",
+              n - 1, "], but got ", dim, ")");
   return dim < 0 ? dim + n : dim;
 }
 
@@ -156,13 +155,14 @@ Dims broadcast_shapes(IntList a, IntList b, const char* op) {
 }
 
 Dims expand_strides(IntList sizes, IntList strides, IntList to, const char* op) {
-  check(to.size() >= sizes.size(), op, ": shape ", ShapeText{sizes}, " has more dimensions than ", ShapeText{to});
+  check(to.size() >= sizes.size(), op, ": shape ", ShapeText{sizes}, " has more dimensions than ",
+        ShapeText{to});
   Dims out(static_cast<int64_t>(to.size()));
   size_t lead = to.size() - sizes.size();
   for (size_t i = 0; i < sizes.size(); ++i) {
     bool fits = sizes[i] == to[lead + i] || sizes[i] == 1;
-    check(fits, op, ": shape ", ShapeText{sizes}, " cannot be expanded to ", ShapeText{to}, ": the sizes differ in dimension ",
-          lead + i);
+    check(fits, op, ": shape ", ShapeText{sizes}, " cannot be expanded to ", ShapeText{to},
+          ": the sizes differ in dimension ", lead + i);
     out[static_cast<int64_t>(lead + i)] = sizes[i] == to[lead + i] ? strides[i] : 0;
   }
   return out;
@@ -177,7 +177,8 @@ Dims infer_shape(IntList shape, int64_t numel, const char* op) {
       unknown = i;
     } else {
       check(out[i] >= 0, op, ": invalid shape dimension ", out[i], " in ", ShapeText{shape});
-      check(!__builtin_mul_overflow(known, out[i], &known), op, ": the number of elements of shape ", ShapeText{shape}, " overflows");
+      check(!__builtin_mul_overflow(known, out[i], &known), op, ": the number of elements of shape ",
+            ShapeText{shape}, " overflows");
     }
   }
   if (unknown >= 0) {
@@ -196,7 +197,8 @@ std::optional<Dims> view_strides(IntList sizes, IntList strides, IntList to) {
   for (int64_t s : sizes) numel *= s;
   if (numel == 0) return same(sizes, to) ? Dims(strides) : contiguous_strides(to);
   Dims out(static_cast<int64_t>(to.size()));
-  // Walk from the inside: `chunk` elements of the old shape that are evenly spaced by `base` are shared out among new dims.
+  // Walk from the inside: `chunk` elements of the old shape that are evenly spaced by `base` are shared out
+  // among new dims.
   int64_t view = out.size() - 1, old = static_cast<int64_t>(sizes.size());
   int64_t chunk = 1, base = old ? strides[old - 1] : 1, taken = 1;
   for (int64_t i = old - 1; i >= 0; --i) {

@@ -1,4 +1,5 @@
-// Shapes and strides: a small vector, and the rules of broadcasting, contiguity and views. Strides count elements.
+// Shapes and strides: a small vector, and the rules of broadcasting, contiguity and views. Strides count
+// elements.
 #pragma once
 
 #include <algorithm>
@@ -21,9 +22,7 @@ class Dims {
   static constexpr int64_t kInline = 5;
 
   Dims() = default;
-  explicit Dims(int64_t n, int64_t value = 0) {
-    resize(n, value);
-  }
+  explicit Dims(int64_t n, int64_t value = 0) { resize(n, value); }
   Dims(std::initializer_list<int64_t> values) : Dims(IntList(values.begin(), values.size())) {}
   Dims(IntList values) {
     reserve(static_cast<int64_t>(values.size()));
@@ -117,7 +116,9 @@ class Dims {
   };
 };
 
-inline bool same(IntList a, IntList b) { return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin()); }
+inline bool same(IntList a, IntList b) {
+  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin());
+}
 
 // "(2, 3)" and "(4,)", as Python writes a shape.
 std::ostream& operator<<(std::ostream& out, const Dims& dims);
@@ -135,13 +136,14 @@ bool is_contiguous(IntList sizes, IntList strides);
 // Whether a 4-d (N, C, H, W) or 5-d tensor is dense with C innermost.
 bool is_channels_last(IntList sizes, IntList strides);
 Dims channels_last_strides(IntList sizes);
-// Whether the elements fill a block of memory without gaps or overlaps, in some order of dims, with positive strides.
+// Whether the elements fill a block of memory without gaps or overlaps, in some order of dims, with positive
+// strides.
 bool is_dense(IntList sizes, IntList strides);
 // False if two indices may reach the same element (as with an expanded dim); conservative for odd strides.
 bool has_no_overlap(IntList sizes, IntList strides);
 
-// A dim given as in Python: -1 is the last. IndexError, worded as PyTorch does, if it is out of range; a 0-dim tensor
-// takes 0 and -1.
+// A dim given as in Python: -1 is the last. IndexError, worded as PyTorch does, if it is out of range; a
+// 0-dim tensor takes 0 and -1.
 int64_t wrap_dim(int64_t dim, int64_t ndim, const char* op);
 // Dims of a list, wrapped; an error if one is repeated. An empty list means all.
 Dims wrap_dims(IntList dims, int64_t ndim, const char* op, bool empty_means_all = true);

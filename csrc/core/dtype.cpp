@@ -5,17 +5,21 @@
 namespace ctorch {
 namespace {
 
-constexpr const char* kNames[kNumDTypes] = {"uint8",   "int8",      "int16",      "int32", "int64",    "float16", "float32", "float64",
-                                            "complex64", "complex128", "bool", "bfloat16", "uint16",  "uint32",  "uint64"};
-constexpr const char* kScalarNames[kNumDTypes] = {"Byte",          "Char",          "Short", "Int",      "Long",   "Half",   "Float", "Double",
-                                                  "ComplexFloat", "ComplexDouble", "Bool",  "BFloat16", "UInt16", "UInt32", "UInt64"};
+constexpr const char* kNames[kNumDTypes] = {"uint8",   "int8",     "int16",   "int32",     "int64",
+                                            "float16", "float32",  "float64", "complex64", "complex128",
+                                            "bool",    "bfloat16", "uint16",  "uint32",    "uint64"};
+constexpr const char* kScalarNames[kNumDTypes] = {
+    "Byte",         "Char",          "Short", "Int",      "Long",   "Half",   "Float", "Double",
+    "ComplexFloat", "ComplexDouble", "Bool",  "BFloat16", "UInt16", "UInt32", "UInt64"};
 std::atomic<DType> g_default_dtype{DType::float32};
 
 // bool < integer < floating < complex.
 int category(DType dt) { return is_bool(dt) ? 0 : is_integral(dt) ? 1 : is_floating(dt) ? 2 : 3; }
 
 // The unsigned 16 to 64 bit types were added to PyTorch late and without a full promotion table.
-bool is_barebones_unsigned(DType dt) { return dt == DType::uint16 || dt == DType::uint32 || dt == DType::uint64; }
+bool is_barebones_unsigned(DType dt) {
+  return dt == DType::uint16 || dt == DType::uint32 || dt == DType::uint64;
+}
 
 DType promote_integers(DType a, DType b) {
   if (is_barebones_unsigned(a) || is_barebones_unsigned(b)) {

@@ -1,4 +1,5 @@
-// Element types: the enumeration, the C++ type of each, promotion, and visit_dtype(), which goes from one to the other.
+// Element types: the enumeration, the C++ type of each, promotion, and visit_dtype(), which goes from one to
+// the other.
 #pragma once
 
 #include <complex>
@@ -12,10 +13,21 @@
 namespace ctorch {
 
 enum class DType : int8_t {
-  uint8, int8, int16, int32, int64,
-  float16, float32, float64, complex64, complex128,
-  boolean, bfloat16,
-  uint16, uint32, uint64,
+  uint8,
+  int8,
+  int16,
+  int32,
+  int64,
+  float16,
+  float32,
+  float64,
+  complex64,
+  complex128,
+  boolean,
+  bfloat16,
+  uint16,
+  uint32,
+  uint64,
 };
 inline constexpr int kNumDTypes = 15;
 
@@ -41,14 +53,18 @@ using FullFloats = TypeList<float, double>;
 using Floats = TypeList<float, double, Half, BFloat16>;
 using Complexes = TypeList<complex64_t, complex128_t>;
 using FloatsAndComplexes = Join<Floats, Complexes>;
-using Reals = Join<Integers, Floats>;          // all that have an order, bool excepted
-using OrderedTypes = Join<Bools, Reals>;       // bool, integers, floats
-using Numbers = Join<Reals, Complexes>;        // all but bool
+using Reals = Join<Integers, Floats>;     // all that have an order, bool excepted
+using OrderedTypes = Join<Bools, Reals>;  // bool, integers, floats
+using Numbers = Join<Reals, Complexes>;   // all but bool
 using AllTypes = Join<Bools, Numbers>;
 
-template <class T> struct dtype_of_t;
-#define CT_DTYPE_OF(T, D) \
-  template <> struct dtype_of_t<T> { static constexpr DType value = DType::D; }
+template <class T>
+struct dtype_of_t;
+#define CT_DTYPE_OF(T, D)                    \
+  template <>                                \
+  struct dtype_of_t<T> {                     \
+    static constexpr DType value = DType::D; \
+  }
 CT_DTYPE_OF(uint8_t, uint8);
 CT_DTYPE_OF(int8_t, int8);
 CT_DTYPE_OF(int16_t, int16);
@@ -89,7 +105,8 @@ constexpr bool is_floating(DType dt) {
 constexpr bool is_bool(DType dt) { return dt == DType::boolean; }
 constexpr bool is_integral(DType dt) { return !is_complex(dt) && !is_floating(dt) && !is_bool(dt); }
 constexpr bool is_signed(DType dt) {
-  return !(dt == DType::boolean || dt == DType::uint8 || dt == DType::uint16 || dt == DType::uint32 || dt == DType::uint64);
+  return !(dt == DType::boolean || dt == DType::uint8 || dt == DType::uint16 || dt == DType::uint32 ||
+           dt == DType::uint64);
 }
 constexpr bool is_differentiable(DType dt) { return is_floating(dt) || is_complex(dt); }
 
@@ -101,7 +118,8 @@ std::ostream& operator<<(std::ostream& out, DType dt);
 
 // PyTorch's promotion of two dtypes of the same category (both tensors with dimensions, say).
 DType promote_types(DType a, DType b);
-// float of a complex dtype, and the complex dtype with parts of a floating one (float16 has none here: complex64).
+// float of a complex dtype, and the complex dtype with parts of a floating one (float16 has none here:
+// complex64).
 DType to_real(DType dt);
 DType to_complex(DType dt);
 // Whether a result of dtype `from` may be written into a tensor of dtype `to`: PyTorch's can_cast.
@@ -111,7 +129,8 @@ bool can_cast(DType from, DType to);
 DType default_dtype();
 void set_default_dtype(DType dt);
 
-// Call fn.template operator()<T>() for the C++ type of dt, if the list has it; else say that op takes no such dtype.
+// Call fn.template operator()<T>() for the C++ type of dt, if the list has it; else say that op takes no such
+// dtype.
 template <class List>
 struct DTypeVisitor;
 template <class... Ts>

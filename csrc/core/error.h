@@ -41,7 +41,8 @@ template <class... Parts>
 CT_INLINE void check(bool cond, const Parts&... parts) {
   if (CT_UNLIKELY(!cond)) fail(ErrorKind::runtime, parts...);
 }
-// The same for an IndexError (dims and indices), a TypeError (kinds of argument), a ValueError (values of options).
+// The same for an IndexError (dims and indices), a TypeError (kinds of argument), a ValueError (values of
+// options).
 template <class... Parts>
 CT_INLINE void check_index(bool cond, const Parts&... parts) {
   if (CT_UNLIKELY(!cond)) fail(ErrorKind::index, parts...);

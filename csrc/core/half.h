@@ -18,7 +18,9 @@ CT_FORMULA To bit_cast(From from) {
 }
 
 // bfloat16: the upper half of a float32; conversion rounds to nearest even.
-CT_FORMULA float bfloat16_to_float(uint16_t bits) { return bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+CT_FORMULA float bfloat16_to_float(uint16_t bits) {
+  return bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+}
 
 CT_FORMULA uint16_t float_to_bfloat16(float value) {
   uint32_t bits = bit_cast<uint32_t>(value);
@@ -26,8 +28,8 @@ CT_FORMULA uint16_t float_to_bfloat16(float value) {
   return static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
 }
 
-// float16 without F16C, after Giesen, "float->half variants" (2012): exact, including subnormals. Branch-free, so that a loop
-// over it is vectorised.
+// float16 without F16C, after Giesen, "float->half variants" (2012): exact, including subnormals.
+// Branch-free, so that a loop over it is vectorised.
 CT_FORMULA float float16_to_float_soft(uint16_t bits) {
   uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
   uint32_t magnitude = static_cast<uint32_t>(bits & 0x7fffu) << 13;

@@ -13,6 +13,7 @@
 #define CT_HOST_DEVICE
 #endif
 
-// A formula: callable from host and device, and never emitted as a function of its own. The last matters on the CPU:
-// a copy built with wide vectors would be a weak symbol that the linker may choose for every machine.
+// A formula: callable from host and device, and never emitted as a function of its own. The last matters on
+// the CPU: a copy built with wide vectors would be a weak symbol that the linker may choose for every
+// machine.
 #define CT_FORMULA CT_HOST_DEVICE CT_INLINE

@@ -37,7 +37,9 @@ class Scalar {
     return is_uint64_ ? static_cast<double>(static_cast<uint64_t>(integer_)) : static_cast<double>(integer_);
   }
   int64_t to_int64() const { return kind_ >= Kind::floating ? static_cast<int64_t>(real_) : integer_; }
-  bool to_bool() const { return kind_ >= Kind::floating ? real_ != 0 || (is_complex() && imag_ != 0) : integer_ != 0; }
+  bool to_bool() const {
+    return kind_ >= Kind::floating ? real_ != 0 || (is_complex() && imag_ != 0) : integer_ != 0;
+  }
   std::complex<double> to_complex() const { return {to_double(), is_complex() ? imag_ : 0.0}; }
 
   // The value as an element of a tensor; integers wrap.

@@ -26,7 +26,8 @@ Storage::~Storage() {
 
 void Storage::grow(int64_t bytes) {
   if (bytes <= bytes_) return;
-  check(!release_, "cannot resize storage of ", bytes_, " bytes to ", bytes, ": the memory belongs to another library");
+  check(!release_, "cannot resize storage of ", bytes_, " bytes to ", bytes,
+        ": the memory belongs to another library");
   auto* fresh = static_cast<char*>(allocate(static_cast<size_t>(bytes)));
   std::memcpy(fresh, data_, static_cast<size_t>(bytes_));
   deallocate(data_, static_cast<size_t>(bytes_));

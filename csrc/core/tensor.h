@@ -38,11 +38,11 @@ class TensorImpl final : public RefCounted {
   Dims strides;
   DType dtype;
   bool contiguous;
-  bool requires_grad = false;     // a leaf that asks for a gradient, or a result that has a history
-  bool counts_writes = true;      // false for x.data: its writes leave the version counter alone
-  bool is_inference = false;      // made in inference mode: never part of a graph
+  bool requires_grad = false;  // a leaf that asks for a gradient, or a result that has a history
+  bool counts_writes = true;   // false for x.data: its writes leave the version counter alone
+  bool is_inference = false;   // made in inference mode: never part of a graph
   std::unique_ptr<TensorExtra> extra;
-  void* python = nullptr;         // the Python object that wraps this, if there is one (not owned)
+  void* python = nullptr;  // the Python object that wraps this, if there is one (not owned)
 };
 
 class Tensor {
@@ -90,13 +90,15 @@ class Tensor {
   Ref<TensorImpl> impl_;
 };
 
-// In which order the dims of a fresh tensor lie in memory: row-major, as in the tensor it is made from, or channels innermost.
+// In which order the dims of a fresh tensor lie in memory: row-major, as in the tensor it is made from, or
+// channels innermost.
 enum class MemoryFormat { contiguous, preserve, channels_last, channels_last_3d };
 
 // Fresh, uninitialised tensors.
 Tensor empty(IntList sizes, DType dtype, Device device = {});
 Tensor empty_strided(IntList sizes, IntList strides, DType dtype, Device device = {});
-// Row-major or, where `like` is dense in another order, in that order: PyTorch's memory_format=preserve_format.
+// Row-major or, where `like` is dense in another order, in that order: PyTorch's
+// memory_format=preserve_format.
 Tensor empty_like(const Tensor& like, std::optional<DType> dtype = std::nullopt);
 // A 0-dim tensor.
 Tensor scalar_tensor(const Scalar& value, DType dtype, Device device = {});
@@ -118,8 +120,8 @@ class Operand {
   Scalar scalar_;
 };
 
-// Where a result is to be written, if not into a fresh tensor. An out= tensor may be resized; the target of an in-place
-// operation keeps its shape.
+// Where a result is to be written, if not into a fresh tensor. An out= tensor may be resized; the target of
+// an in-place operation keeps its shape.
 struct Out {
   const Tensor* target = nullptr;
   bool inplace = false;

@@ -10,8 +10,8 @@ namespace ctorch {
 enum class PairLoss : int8_t { mse, l1, smooth_l1, huber, bce, bce_logits };
 inline constexpr int kPairLosses = 6;
 
-// float32 and float64 only. Dense operands of n elements. With `out` the losses (backward: the gradients with respect to x) are written, else
-// summed into *sum.
+// float32 and float64 only. Dense operands of n elements. With `out` the losses (backward: the gradients with
+// respect to x) are written, else summed into *sum.
 struct PairLossArgs {
   int64_t n;
   const void* x;
@@ -21,9 +21,9 @@ struct PairLossArgs {
   double param;            // smooth_l1: beta; huber: delta
   void* out;
   double* sum;
-  const void* grad;        // backward: one value, or n
+  const void* grad;  // backward: one value, or n
   bool grad_is_scalar;
-  double scale;            // backward: a factor of every gradient
+  double scale;  // backward: a factor of every gradient
 };
 
 // x is (samples, classes, inner), row-major; target has (samples, inner) class numbers.
@@ -44,7 +44,7 @@ struct LossTable {
   void (*pair[kPairLosses][kNumDTypes])(const PairLossArgs&);
   void (*pair_backward[kPairLosses][kNumDTypes])(const PairLossArgs&);
   void (*nll[kNumDTypes])(const ClassLossArgs&);
-  void (*nll_backward[kNumDTypes])(const ClassLossArgs&);           // dx holds zeros
+  void (*nll_backward[kNumDTypes])(const ClassLossArgs&);  // dx holds zeros
   void (*cross_entropy[kNumDTypes])(const ClassLossArgs&);
   void (*cross_entropy_backward[kNumDTypes])(const ClassLossArgs&);
 };

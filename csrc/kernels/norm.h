@@ -1,5 +1,5 @@
-// Normalisation: over rows (layer norm, RMS norm), and the per-channel sums and affine maps of which batch, group and
-// instance norm are made.
+// Normalisation: over rows (layer norm, RMS norm), and the per-channel sums and affine maps of which batch,
+// group and instance norm are made.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +8,8 @@
 
 namespace ctorch {
 
-// x and y are (rows, n), row-major; weight and bias have n elements or are null; mean and rstd have one per row, of the
-// dtype of x. Without `centre` the mean counts as 0 and is not written: RMS norm.
+// x and y are (rows, n), row-major; weight and bias have n elements or are null; mean and rstd have one per
+// row, of the dtype of x. Without `centre` the mean counts as 0 and is not written: RMS norm.
 struct RowNormArgs {
   int64_t rows, n;
   const void* x;
@@ -21,8 +21,8 @@ struct RowNormArgs {
   double eps;
   bool centre;
 };
-// grad and dx are (rows, n); dx, dweight and dbias may each be null. Without mean and rstd they are computed anew, which costs
-// little while the row lies in L1.
+// grad and dx are (rows, n); dx, dweight and dbias may each be null. Without mean and rstd they are computed
+// anew, which costs little while the row lies in L1.
 struct RowNormBackwardArgs {
   int64_t rows, n;
   const void* grad;
@@ -37,8 +37,8 @@ struct RowNormBackwardArgs {
   bool centre;
 };
 
-// Operands are (samples, channels, inner), row-major. Coefficients are of the value type (float for the half types), one per
-// channel, or with per_sample one per sample and channel.
+// Operands are (samples, channels, inner), row-major. Coefficients are of the value type (float for the half
+// types), one per channel, or with per_sample one per sample and channel.
 struct ChannelArgs {
   int64_t samples, channels, inner;
   bool per_sample;

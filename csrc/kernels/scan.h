@@ -18,9 +18,9 @@ struct ScanArgs {
 using ScanFn = void (*)(const ScanArgs&);
 
 struct ScanTable {
-  ScanFn cumsum[kNumDTypes], cumprod[kNumDTypes];          // all but bool
-  ScanFn cummax[kNumDTypes], cummin[kNumDTypes];           // bool, integers, floating
-  ScanFn logcumsumexp[kNumDTypes];                         // floating
+  ScanFn cumsum[kNumDTypes], cumprod[kNumDTypes];  // all but bool
+  ScanFn cummax[kNumDTypes], cummin[kNumDTypes];   // bool, integers, floating
+  ScanFn logcumsumexp[kNumDTypes];                 // floating, complex
 };
 
 }  // namespace ctorch

@@ -1,5 +1,6 @@
-// All kernels of one device level. A family declares its table of function pointers in kernels/<family>.h and fills it in
-// kernels/cpu/<family>.cpp, which is compiled once per level; adding a family is an include and a line here.
+// All kernels of one device level. A family declares its table of function pointers in kernels/<family>.h and
+// fills it in kernels/cpu/<family>.cpp, which is compiled once per level; adding a family is an include and a
+// line here.
 #pragma once
 
 #include "core/cpu_info.h"
@@ -20,23 +21,23 @@
 
 // X(type prefix, member name): a FooTable, the member `foo`, filled by CT_ISA::fill_foo(FooTable&).
 #define CT_KERNEL_FAMILIES(X) \
-  X(Conv, conv) \
-  X(Copy, copy) \
+  X(Conv, conv)               \
+  X(Copy, copy)               \
   X(Elementwise, elementwise) \
-  X(Gemm, gemm) \
-  X(Index, index) \
-  X(Loss, loss) \
-  X(Norm, norm) \
-  X(Pool, pool) \
-  X(Random, random) \
-  X(Reduce, reduce) \
-  X(Scan, scan) \
-  X(Softmax, softmax) \
-  X(Sort, sort) \
+  X(Gemm, gemm)               \
+  X(Index, index)             \
+  X(Loss, loss)               \
+  X(Norm, norm)               \
+  X(Pool, pool)               \
+  X(Random, random)           \
+  X(Reduce, reduce)           \
+  X(Scan, scan)               \
+  X(Softmax, softmax)         \
+  X(Sort, sort)               \
   X(Update, update)
 
-// Families with kernels of their own at the level amx, which else is that of avx512: kernels/cpu/amx/<family>.cpp replaces
-// entries in isa_amx::fill_foo(FooTable&).
+// Families with kernels of their own at the level amx, which else is that of avx512:
+// kernels/cpu/amx/<family>.cpp replaces entries in isa_amx::fill_foo(FooTable&).
 #define CT_AMX_FAMILIES(X)
 
 namespace ctorch {

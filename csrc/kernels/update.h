@@ -1,5 +1,5 @@
-// Optimizer steps: a parameter, its gradient and the optimizer's state for it, all of one floating dtype and n elements in the same
-// order. A complex parameter counts as twice as many real numbers.
+// Optimizer steps: a parameter, its gradient and the optimizer's state for it, all of one floating dtype and
+// n elements in the same order. A complex parameter counts as twice as many real numbers.
 #pragma once
 
 #include <cstdint>

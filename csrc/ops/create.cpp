@@ -20,19 +20,25 @@ DType range_dtype(std::optional<DType> dtype, std::initializer_list<Scalar> numb
 }  // namespace
 
 Tensor full(IntList size, const Scalar& value, DType dtype, Device device) {
-  check(!value.is_complex() || is_complex(dtype), "full: value ", value, " cannot be converted to ", dtype, " without losing its imaginary part");
+  check(!value.is_complex() || is_complex(dtype), "full: value ", value, " cannot be converted to ", dtype,
+        " without losing its imaginary part");
   return fill_(empty(size, dtype, device), value);
 }
 
-Tensor arange(const Scalar& start, const Scalar& end, const Scalar& step, std::optional<DType> dtype, Device device) {
+Tensor arange(const Scalar& start, const Scalar& end, const Scalar& step, std::optional<DType> dtype,
+              Device device) {
   DType dt = range_dtype(dtype, {start, end, step});
   double from = start.to_double(), to = end.to_double(), by = step.to_double();
   check(by != 0, "arange: step must be nonzero");
   check(std::isfinite(from) && std::isfinite(to), "arange: unsupported range: ", from, " -> ", to);
-  check(by > 0 ? to >= from : to <= from, "arange: upper bound and lower bound inconsistent with step sign: ", start, " -> ", end, " by ", step);
+  check(by > 0 ? to >= from : to <= from,
+        "arange: upper bound and lower bound inconsistent with step sign: ", start, " -> ", end, " by ",
+        step);
   // Bounds of an int64 range are cut to integers first.
   bool integers = dt == DType::int64 || (!start.is_floating() && !end.is_floating() && !step.is_floating());
-  double length = integers ? std::ceil(static_cast<double>(end.to_int64() - start.to_int64()) / static_cast<double>(step.to_int64())) : std::ceil((to - from) / by);
+  double length = integers ? std::ceil(static_cast<double>(end.to_int64() - start.to_int64()) /
+                                       static_cast<double>(step.to_int64()))
+                           : std::ceil((to - from) / by);
   check(length >= 0 && length < 9e18, "arange: invalid size, possible overflow: ", length, " elements");
   Tensor out = empty(Dims{static_cast<int64_t>(length)}, dt, device);
   visit_dtype<Reals>(dt, "arange", [&]<class T>() {
@@ -42,17 +48,20 @@ Tensor arange(const Scalar& start, const Scalar& end, const Scalar& step, std::o
       int64_t first = start.to_int64(), stride = step.to_int64();
       for (int64_t i = 0; i < n; ++i) data[i] = static_cast<T>(first + i * stride);
     } else {
-      for (int64_t i = 0; i < n; ++i) data[i] = static_cast<T>(static_cast<acc_t<T>>(from + static_cast<double>(i) * by));
+      for (int64_t i = 0; i < n; ++i)
+        data[i] = static_cast<T>(static_cast<acc_t<T>>(from + static_cast<double>(i) * by));
     }
   });
   return out;
 }
 
-Tensor linspace(const Scalar& start, const Scalar& end, int64_t steps, std::optional<DType> dtype, Device device) {
+Tensor linspace(const Scalar& start, const Scalar& end, int64_t steps, std::optional<DType> dtype,
+                Device device) {
   check(steps >= 0, "linspace: number of steps must be non-negative, got ", steps);
   bool complex_ends = start.is_complex() || end.is_complex();
   DType dt = dtype.value_or(complex_ends ? to_complex(default_dtype()) : default_dtype());
-  check(!complex_ends || is_complex(dt), "linspace: inferred dtype ", to_complex(default_dtype()), " can't be safely cast to passed dtype ", dt);
+  check(!complex_ends || is_complex(dt), "linspace: inferred dtype ", to_complex(default_dtype()),
+        " can't be safely cast to passed dtype ", dt);
   Tensor out = empty(Dims{steps}, dt, device);
   visit_dtype<Numbers>(dt, "linspace", [&]<class T>() {
     // Counted from both ends, so that the last element is `end` exactly.
@@ -77,7 +86,8 @@ Tensor linspace(const Scalar& start, const Scalar& end, int64_t steps, std::opti
         auto part = static_cast<A>(T(step * static_cast<A>(k)));
         data[i] = T(i < steps / 2 ? first + part : last - part);
       } else {  // PyTorch rounds once, too
-        data[i] = static_cast<T>(i < steps / 2 ? std::fma(step, static_cast<A>(k), first) : std::fma(-step, static_cast<A>(k), last));
+        data[i] = static_cast<T>(i < steps / 2 ? std::fma(step, static_cast<A>(k), first)
+                                               : std::fma(-step, static_cast<A>(k), last));
       }
     }
   });
@@ -85,7 +95,8 @@ Tensor linspace(const Scalar& start, const Scalar& end, int64_t steps, std::opti
   return out;
 }
 
-Tensor logspace(const Scalar& start, const Scalar& end, int64_t steps, double base, std::optional<DType> dtype, Device device) {
+Tensor logspace(const Scalar& start, const Scalar& end, int64_t steps, double base,
+                std::optional<DType> dtype, Device device) {
   check(steps >= 0, "logspace: number of steps must be non-negative, got ", steps);
   DType dt = dtype.value_or(default_dtype());
   Tensor out = empty(Dims{steps}, dt, device);
@@ -94,7 +105,8 @@ Tensor logspace(const Scalar& start, const Scalar& end, int64_t steps, double ba
     double first = start.to_double(), last = end.to_double();
     double step = steps > 1 ? (last - first) / static_cast<double>(steps - 1) : 0;
     for (int64_t i = 0; i < steps; ++i) {
-      double exponent = i < steps / 2 ? first + step * static_cast<double>(i) : last - step * static_cast<double>(steps - 1 - i);
+      double exponent = i < steps / 2 ? first + step * static_cast<double>(i)
+                                      : last - step * static_cast<double>(steps - 1 - i);
       double value = std::pow(base, steps == 1 ? first : exponent);
       if constexpr (std::is_integral_v<T>) {
         data[i] = static_cast<T>(static_cast<int64_t>(value));
@@ -115,10 +127,14 @@ Tensor eye(int64_t n, int64_t m, DType dtype, Device device) {
 }
 
 Tensor complex(const Tensor& real, const Tensor& imag) {
-  bool fits = real.dtype() == imag.dtype() && (real.dtype() == DType::float32 || real.dtype() == DType::float64 || real.dtype() == DType::float16);
-  check(fits, "complex: expected both inputs to be Half, Float or Double tensors of the same dtype, but got ", real.dtype(), " and ", imag.dtype());
+  bool fits =
+      real.dtype() == imag.dtype() &&
+      (real.dtype() == DType::float32 || real.dtype() == DType::float64 || real.dtype() == DType::float16);
+  check(fits, "complex: expected both inputs to be Half, Float or Double tensors of the same dtype, but got ",
+        real.dtype(), " and ", imag.dtype());
   check(real.dtype() != DType::float16, "complex: complex32 is not supported");
-  Tensor out = empty(broadcast_shapes(real.sizes(), imag.sizes(), "complex"), to_complex(real.dtype()), real.device());
+  Tensor out =
+      empty(broadcast_shapes(real.sizes(), imag.sizes(), "complex"), to_complex(real.dtype()), real.device());
   Tensor parts = view_as_real(out);
   copy_(select(parts, -1, 0), real);
   copy_(select(parts, -1, 1), imag);

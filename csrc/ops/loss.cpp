@@ -14,17 +14,20 @@ namespace {
 enum Reduction : int64_t { kNone = 0, kMean = 1, kSum = 2 };
 
 void check_reduction(int64_t reduction, const char* op) {
-  check_value(reduction >= kNone && reduction <= kSum, op, ": expected reduction 0 (none), 1 (mean) or 2 (sum), got ", reduction);
+  check_value(reduction >= kNone && reduction <= kSum, op,
+              ": expected reduction 0 (none), 1 (mean) or 2 (sum), got ", reduction);
 }
 
-// ---- pairs -----------------------------------------------------------------------------------------------------------------
+// ---- pairs
+// -----------------------------------------------------------------------------------------------------------------
 
 struct Extras {
   OptionalTensor weight, pos_weight;
   double param = 0;
 };
 
-// The operands of a loss at their common shape, as the kernels want them: dense, of one dtype, which is float32 or float64.
+// The operands of a loss at their common shape, as the kernels want them: dense, of one dtype, which is
+// float32 or float64.
 struct PairOperands {
   Dims sizes;
   DType dtype, compute;
@@ -58,7 +61,8 @@ struct PairOperands {
   }
 };
 
-Tensor pair_loss(PairLoss kind, const char* op, const Tensor& input, const Tensor& target, int64_t reduction, const Extras& extras = {}) {
+Tensor pair_loss(PairLoss kind, const char* op, const Tensor& input, const Tensor& target, int64_t reduction,
+                 const Extras& extras = {}) {
   check_reduction(reduction, op);
   const PairOperands o(op, input, target, extras);
   PairLossArgs args = o.args(extras);
@@ -75,8 +79,8 @@ Tensor pair_loss(PairLoss kind, const char* op, const Tensor& input, const Tenso
   return scalar_tensor(reduction == kMean ? sum / static_cast<double>(args.n) : sum, o.dtype, input.device());
 }
 
-Tensor pair_loss_backward(PairLoss kind, const char* op, const Tensor& grad, const Tensor& input, const Tensor& target, int64_t reduction,
-                          const Extras& extras = {}) {
+Tensor pair_loss_backward(PairLoss kind, const char* op, const Tensor& grad, const Tensor& input,
+                          const Tensor& target, int64_t reduction, const Extras& extras = {}) {
   check_reduction(reduction, op);
   const PairOperands o(op, input, target, extras);
   PairLossArgs args = o.args(extras);
@@ -97,22 +101,25 @@ void check_probabilities(const Tensor& input, const char* op) {
   if (input.numel() == 0) return;
   Tensor low = amin(input, {}, false), high = amax(input, {}, false);
   const double l = item(low).to_double(), h = item(high).to_double();
-  check(!(l < 0) && !(h > 1), op, ": all elements of input should be between 0 and 1, got one of ", l < 0 ? l : h);
+  check(!(l < 0) && !(h > 1), op, ": all elements of input should be between 0 and 1, got one of ",
+        l < 0 ? l : h);
 }
 
-// ---- class numbers -----------------------------------------------------------------------------------------------------
+// ---- class numbers
+// -----------------------------------------------------------------------------------------------------
 
 struct ClassOperands {
   Tensor x, target, weight;
   Dims loss_sizes;
   ClassLossArgs args{};
 
-  ClassOperands(const char* op, const Tensor& input, const Tensor& target_, const OptionalTensor& weight_, int64_t ignore_index) {
+  ClassOperands(const char* op, const Tensor& input, const Tensor& target_, const OptionalTensor& weight_,
+                int64_t ignore_index) {
     const int64_t ndim = input.dim();
     check(ndim >= 1, op, ": expected input of at least 1 dim, got ", input);
     check(is_floating(input.dtype()), op, ": not implemented for dtype ", input.dtype());
-    check(target_.dtype() == DType::int64 || target_.dtype() == DType::uint8, "expected scalar type Long or Byte but found ",
-          dtype_scalar_name(target_.dtype()));
+    check(target_.dtype() == DType::int64 || target_.dtype() == DType::uint8,
+          "expected scalar type Long or Byte but found ", dtype_scalar_name(target_.dtype()));
     const int64_t channel = ndim == 1 ? 0 : 1;
     args.classes = input.sizes()[channel];
     args.samples = args.inner = 1;
@@ -124,10 +131,13 @@ struct ClassOperands {
     // One sample's target may have a dim of its own.
     const bool single = ndim == 1 && target_.dim() <= 1 && target_.numel() == 1;
     check_value(single || ndim < 2 || target_.dim() == 0 || target_.sizes()[0] == input.sizes()[0],
-                "Expected input batch_size (", input.sizes()[0], ") to match target batch_size (", target_.dim() ? target_.sizes()[0] : 0, ").");
-    check(single || target_.sizes() == loss_sizes, op, ": expected target of size ", loss_sizes, " for input ", input.sizes(), ", got ", target_.sizes());
+                "Expected input batch_size (", input.sizes()[0], ") to match target batch_size (",
+                target_.dim() ? target_.sizes()[0] : 0, ").");
+    check(single || target_.sizes() == loss_sizes, op, ": expected target of size ", loss_sizes,
+          " for input ", input.sizes(), ", got ", target_.sizes());
     if (single) loss_sizes = target_.sizes();
-    check(!weight_ || (weight_->dim() <= 1 && weight_->numel() == args.classes), "weight tensor should be defined either for all ", args.classes,
+    check(!weight_ || (weight_->dim() <= 1 && weight_->numel() == args.classes),
+          "weight tensor should be defined either for all ", args.classes,
           " classes or no classes but got weight tensor of shape: ", weight_ ? weight_->sizes() : Dims());
     x = contiguous(input);
     target = contiguous(to_dtype(target_, DType::int64));
@@ -156,11 +166,12 @@ struct ClassOperands {
 
 using ClassKernels = void (*const (&)[kNumDTypes])(const ClassLossArgs&);
 
-Tensor class_loss(ClassKernels kernels, const char* op, const Tensor& input, const Tensor& target, const OptionalTensor& weight, int64_t reduction,
-                  int64_t ignore_index, double smoothing) {
+Tensor class_loss(ClassKernels kernels, const char* op, const Tensor& input, const Tensor& target,
+                  const OptionalTensor& weight, int64_t reduction, int64_t ignore_index, double smoothing) {
   check_reduction(reduction, op);
   ClassOperands o(op, input, target, weight, ignore_index);
-  Tensor losses = empty(o.loss_sizes, o.value_dtype(), input.device()), weights = empty(o.loss_sizes, o.value_dtype(), input.device());
+  Tensor losses = empty(o.loss_sizes, o.value_dtype(), input.device()),
+         weights = empty(o.loss_sizes, o.value_dtype(), input.device());
   o.args.smoothing = smoothing;
   o.args.losses = losses.data();
   o.args.weights = weights.data();
@@ -168,11 +179,13 @@ Tensor class_loss(ClassKernels kernels, const char* op, const Tensor& input, con
   if (reduction == kNone) return to_dtype(losses, input.dtype());
   const double total = item(sum(losses, std::nullopt, false, DType::float64)).to_double();
   if (reduction == kSum) return scalar_tensor(total, input.dtype(), input.device());
-  return scalar_tensor(total / item(sum(weights, std::nullopt, false, DType::float64)).to_double(), input.dtype(), input.device());
+  return scalar_tensor(total / item(sum(weights, std::nullopt, false, DType::float64)).to_double(),
+                       input.dtype(), input.device());
 }
 
-Tensor class_loss_backward(ClassKernels kernels, const char* op, const Tensor& grad, const Tensor& input, const Tensor& target,
-                           const OptionalTensor& weight, int64_t reduction, int64_t ignore_index, double smoothing, bool writes_all) {
+Tensor class_loss_backward(ClassKernels kernels, const char* op, const Tensor& grad, const Tensor& input,
+                           const Tensor& target, const OptionalTensor& weight, int64_t reduction,
+                           int64_t ignore_index, double smoothing, bool writes_all) {
   check_reduction(reduction, op);
   ClassOperands o(op, input, target, weight, ignore_index);
   Tensor dx = empty(o.x.sizes(), input.dtype(), input.device());
@@ -180,7 +193,8 @@ Tensor class_loss_backward(ClassKernels kernels, const char* op, const Tensor& g
   if (o.target.numel() == 0) return zero_(dx);
   Tensor g;
   if (reduction == kNone) {
-    check(grad.numel() == o.target.numel(), op, ": expected grad_output of size ", o.loss_sizes, ", got ", grad.sizes());
+    check(grad.numel() == o.target.numel(), op, ": expected grad_output of size ", o.loss_sizes, ", got ",
+          grad.sizes());
     g = contiguous(to_dtype(grad, o.value_dtype()));
   } else {
     check(grad.numel() == 1, op, ": expected grad_output to be a single element tensor, got ", grad);
@@ -197,19 +211,24 @@ Tensor class_loss_backward(ClassKernels kernels, const char* op, const Tensor& g
 
 Tensor reduced(const Tensor& losses, int64_t reduction) {
   if (reduction == kNone) return losses;
-  return reduction == kMean ? mean(losses, std::nullopt, false, std::nullopt) : sum(losses, std::nullopt, false, std::nullopt);
+  return reduction == kMean ? mean(losses, std::nullopt, false, std::nullopt)
+                            : sum(losses, std::nullopt, false, std::nullopt);
 }
 
-Tensor cross_entropy_probabilities(const char* op, const Tensor& input, const Tensor& target, const OptionalTensor& weight, int64_t reduction,
-                                   int64_t ignore_index, double smoothing) {
+Tensor cross_entropy_probabilities(const char* op, const Tensor& input, const Tensor& target,
+                                   const OptionalTensor& weight, int64_t reduction, int64_t ignore_index,
+                                   double smoothing) {
   check_reduction(reduction, op);
   check(ignore_index < 0, "ignore_index is not supported for floating point target");
   check(input.dim() >= 1, op, ": expected input of at least 1 dim, got ", input);
   const int64_t channel = input.dim() == 1 ? 0 : 1, classes = input.sizes()[channel];
-  check(!weight || (weight->dim() == 1 && weight->numel() == classes), op, ": weight tensor should be defined either for all ", classes,
+  check(!weight || (weight->dim() == 1 && weight->numel() == classes), op,
+        ": weight tensor should be defined either for all ", classes,
         " classes or no classes but got weight tensor of shape: ", weight ? weight->sizes() : Dims());
   Tensor share = target;
-  if (smoothing > 0) share = add(mul(target, Scalar(1 - smoothing), {}), Scalar(smoothing / static_cast<double>(classes)), 1, {});
+  if (smoothing > 0)
+    share =
+        add(mul(target, Scalar(1 - smoothing), {}), Scalar(smoothing / static_cast<double>(classes)), 1, {});
   if (weight) {
     Dims shape(input.dim(), 1);
     shape[channel] = classes;
@@ -229,7 +248,8 @@ Tensor mse_loss(const Tensor& input, const Tensor& target, int64_t reduction) {
   return pair_loss(PairLoss::mse, "mse_loss", input, target, reduction);
 }
 Tensor l1_loss(const Tensor& input, const Tensor& target, int64_t reduction) {
-  if (is_complex(result_type(input, target))) return reduced(unary<fn::Abs>(sub(input, target, 1, {}), {}), reduction);
+  if (is_complex(result_type(input, target)))
+    return reduced(unary<fn::Abs>(sub(input, target, 1, {}), {}), reduction);
   return pair_loss(PairLoss::l1, "l1_loss", input, target, reduction);
 }
 Tensor smooth_l1_loss(const Tensor& input, const Tensor& target, int64_t reduction, double beta) {
@@ -241,45 +261,57 @@ Tensor huber_loss(const Tensor& input, const Tensor& target, int64_t reduction, 
   check(delta > 0, "huber_loss does not support non-positive values for delta.");
   return pair_loss(PairLoss::huber, "huber_loss", input, target, reduction, with(delta));
 }
-Tensor binary_cross_entropy(const Tensor& input, const Tensor& target, const OptionalTensor& weight, int64_t reduction) {
+Tensor binary_cross_entropy(const Tensor& input, const Tensor& target, const OptionalTensor& weight,
+                            int64_t reduction) {
   check_probabilities(input, "binary_cross_entropy");
   return pair_loss(PairLoss::bce, "binary_cross_entropy", input, target, reduction, {weight, std::nullopt});
 }
-Tensor binary_cross_entropy_with_logits(const Tensor& input, const Tensor& target, const OptionalTensor& weight,
-                                        const OptionalTensor& pos_weight, int64_t reduction) {
-  return pair_loss(PairLoss::bce_logits, "binary_cross_entropy_with_logits", input, target, reduction, {weight, pos_weight});
+Tensor binary_cross_entropy_with_logits(const Tensor& input, const Tensor& target,
+                                        const OptionalTensor& weight, const OptionalTensor& pos_weight,
+                                        int64_t reduction) {
+  return pair_loss(PairLoss::bce_logits, "binary_cross_entropy_with_logits", input, target, reduction,
+                   {weight, pos_weight});
 }
 
-Tensor mse_loss_backward(const Tensor& grad_output, const Tensor& input, const Tensor& target, int64_t reduction) {
+Tensor mse_loss_backward(const Tensor& grad_output, const Tensor& input, const Tensor& target,
+                         int64_t reduction) {
   return pair_loss_backward(PairLoss::mse, "mse_loss_backward", grad_output, input, target, reduction);
 }
-Tensor l1_loss_backward(const Tensor& grad_output, const Tensor& input, const Tensor& target, int64_t reduction) {
+Tensor l1_loss_backward(const Tensor& grad_output, const Tensor& input, const Tensor& target,
+                        int64_t reduction) {
   return pair_loss_backward(PairLoss::l1, "l1_loss_backward", grad_output, input, target, reduction);
 }
-Tensor smooth_l1_loss_backward(const Tensor& grad_output, const Tensor& input, const Tensor& target, int64_t reduction, double beta) {
+Tensor smooth_l1_loss_backward(const Tensor& grad_output, const Tensor& input, const Tensor& target,
+                               int64_t reduction, double beta) {
   if (beta == 0) return l1_loss_backward(grad_output, input, target, reduction);
-  return pair_loss_backward(PairLoss::smooth_l1, "smooth_l1_loss_backward", grad_output, input, target, reduction, with(beta));
+  return pair_loss_backward(PairLoss::smooth_l1, "smooth_l1_loss_backward", grad_output, input, target,
+                            reduction, with(beta));
 }
-Tensor huber_loss_backward(const Tensor& grad_output, const Tensor& input, const Tensor& target, int64_t reduction, double delta) {
-  return pair_loss_backward(PairLoss::huber, "huber_loss_backward", grad_output, input, target, reduction, with(delta));
+Tensor huber_loss_backward(const Tensor& grad_output, const Tensor& input, const Tensor& target,
+                           int64_t reduction, double delta) {
+  return pair_loss_backward(PairLoss::huber, "huber_loss_backward", grad_output, input, target, reduction,
+                            with(delta));
 }
-Tensor binary_cross_entropy_backward(const Tensor& grad_output, const Tensor& input, const Tensor& target, const OptionalTensor& weight,
-                                     int64_t reduction) {
-  return pair_loss_backward(PairLoss::bce, "binary_cross_entropy_backward", grad_output, input, target, reduction, {weight, std::nullopt});
+Tensor binary_cross_entropy_backward(const Tensor& grad_output, const Tensor& input, const Tensor& target,
+                                     const OptionalTensor& weight, int64_t reduction) {
+  return pair_loss_backward(PairLoss::bce, "binary_cross_entropy_backward", grad_output, input, target,
+                            reduction, {weight, std::nullopt});
 }
-Tensor binary_cross_entropy_with_logits_backward(const Tensor& grad_output, const Tensor& input, const Tensor& target,
-                                                 const OptionalTensor& weight, const OptionalTensor& pos_weight, int64_t reduction) {
-  return pair_loss_backward(PairLoss::bce_logits, "binary_cross_entropy_with_logits_backward", grad_output, input, target, reduction,
-                            {weight, pos_weight});
+Tensor binary_cross_entropy_with_logits_backward(const Tensor& grad_output, const Tensor& input,
+                                                 const Tensor& target, const OptionalTensor& weight,
+                                                 const OptionalTensor& pos_weight, int64_t reduction) {
+  return pair_loss_backward(PairLoss::bce_logits, "binary_cross_entropy_with_logits_backward", grad_output,
+                            input, target, reduction, {weight, pos_weight});
 }
 
-Tensor nll_loss(const Tensor& input, const Tensor& target, const OptionalTensor& weight, int64_t reduction, int64_t ignore_index) {
+Tensor nll_loss(const Tensor& input, const Tensor& target, const OptionalTensor& weight, int64_t reduction,
+                int64_t ignore_index) {
   return class_loss(cpu_kernels().loss.nll, "nll_loss", input, target, weight, reduction, ignore_index, 0);
 }
-Tensor nll_loss_backward(const Tensor& grad_output, const Tensor& input, const Tensor& target, const OptionalTensor& weight, int64_t reduction,
-                         int64_t ignore_index) {
-  return class_loss_backward(cpu_kernels().loss.nll_backward, "nll_loss_backward", grad_output, input, target, weight, reduction, ignore_index, 0,
-                             false);
+Tensor nll_loss_backward(const Tensor& grad_output, const Tensor& input, const Tensor& target,
+                         const OptionalTensor& weight, int64_t reduction, int64_t ignore_index) {
+  return class_loss_backward(cpu_kernels().loss.nll_backward, "nll_loss_backward", grad_output, input, target,
+                             weight, reduction, ignore_index, 0, false);
 }
 Tensor kl_div(const Tensor& input, const Tensor& target, int64_t reduction, bool log_target) {
   check_reduction(reduction, "kl_div");
@@ -287,20 +319,24 @@ Tensor kl_div(const Tensor& input, const Tensor& target, int64_t reduction, bool
   return reduced(sub(xlogy(target, target, {}), mul(target, input, {}), 1, {}), reduction);
 }
 
-Tensor cross_entropy_loss(const Tensor& input, const Tensor& target, const OptionalTensor& weight, int64_t reduction, int64_t ignore_index,
-                          double label_smoothing) {
+Tensor cross_entropy_loss(const Tensor& input, const Tensor& target, const OptionalTensor& weight,
+                          int64_t reduction, int64_t ignore_index, double label_smoothing) {
   const char* op = "cross_entropy_loss";
-  check(label_smoothing >= 0 && label_smoothing <= 1, "label_smoothing must be between 0.0 and 1.0. Got: ", label_smoothing);
+  check(label_smoothing >= 0 && label_smoothing <= 1,
+        "label_smoothing must be between 0.0 and 1.0. Got: ", label_smoothing);
   if (is_floating(target.dtype()) && input.sizes() == target.sizes()) {
     return cross_entropy_probabilities(op, input, target, weight, reduction, ignore_index, label_smoothing);
   }
-  check(!is_floating(target.dtype()), "expected scalar type Long but found ", dtype_scalar_name(target.dtype()));
-  return class_loss(cpu_kernels().loss.cross_entropy, op, input, target, weight, reduction, ignore_index, label_smoothing);
+  check(!is_floating(target.dtype()), "expected scalar type Long but found ",
+        dtype_scalar_name(target.dtype()));
+  return class_loss(cpu_kernels().loss.cross_entropy, op, input, target, weight, reduction, ignore_index,
+                    label_smoothing);
 }
-Tensor cross_entropy_classes_backward(const Tensor& grad_output, const Tensor& input, const Tensor& target, const OptionalTensor& weight,
-                                      int64_t reduction, int64_t ignore_index, double label_smoothing) {
-  return class_loss_backward(cpu_kernels().loss.cross_entropy_backward, "cross_entropy_backward", grad_output, input, target, weight, reduction,
-                             ignore_index, label_smoothing, true);
+Tensor cross_entropy_classes_backward(const Tensor& grad_output, const Tensor& input, const Tensor& target,
+                                      const OptionalTensor& weight, int64_t reduction, int64_t ignore_index,
+                                      double label_smoothing) {
+  return class_loss_backward(cpu_kernels().loss.cross_entropy_backward, "cross_entropy_backward", grad_output,
+                             input, target, weight, reduction, ignore_index, label_smoothing, true);
 }
 
 }  // namespace ctorch::ops

@@ -27,18 +27,24 @@ bool given(const OptionalTensor& t) { return t && *t && t->numel() > 0; }
 // What elements are computed in.
 DType value_dtype(DType dt) { return dt == DType::float64 ? DType::float64 : DType::float32; }
 
-// ---- rows ----------------------------------------------------------------------------------------------------------------
+// ---- rows
+// ----------------------------------------------------------------------------------------------------------------
 
 struct Rows {
   int64_t rows = 1, n = 1;
   Dims statistics;  // the shape of mean and rstd
 
-  Rows(const Tensor& input, IntList shape, const OptionalTensor& weight, const OptionalTensor& bias, const char* op) {
-    check(!shape.empty(), "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, but got normalized_shape = []");
+  Rows(const Tensor& input, IntList shape, const OptionalTensor& weight, const OptionalTensor& bias,
+       const char* op) {
+    check(!shape.empty(),
+          "Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one element, "
+          "but got normalized_shape = []");
     const int64_t outer = input.dim() - static_cast<int64_t>(shape.size());
-    const bool fits = outer >= 0 && same(IntList(input.sizes()).subspan(static_cast<size_t>(std::max<int64_t>(outer, 0))), shape);
-    check(fits, op, ": given normalized_shape=", ShapeText{shape}, ", expected input with shape [*, ", ShapeText{shape}, "], but got input of size ",
-          input.sizes());
+    const bool fits =
+        outer >= 0 &&
+        same(IntList(input.sizes()).subspan(static_cast<size_t>(std::max<int64_t>(outer, 0))), shape);
+    check(fits, op, ": given normalized_shape=", ShapeText{shape}, ", expected input with shape [*, ",
+          ShapeText{shape}, "], but got input of size ", input.sizes());
     check_parameter(weight, shape, "weight", op);
     check_parameter(bias, shape, "bias", op);
     for (int64_t d = 0; d < input.dim(); ++d) {
@@ -49,8 +55,9 @@ struct Rows {
 
  private:
   static void check_parameter(const OptionalTensor& t, IntList shape, const char* name, const char* op) {
-    check(!t || same(t->sizes(), shape), op, ": expected ", name, " to be of same shape as normalized_shape, but got ", name, " of shape ",
-          t ? t->sizes() : Dims(), " and normalized_shape = ", ShapeText{shape});
+    check(!t || same(t->sizes(), shape), op, ": expected ", name,
+          " to be of same shape as normalized_shape, but got ", name, " of shape ", t ? t->sizes() : Dims(),
+          " and normalized_shape = ", ShapeText{shape});
   }
 };
 
@@ -58,12 +65,13 @@ struct Rows {
 Tensor parameter(const OptionalTensor& t, DType dt) { return t ? contiguous(to_dtype(*t, dt)) : Tensor(); }
 const void* data_of(const Tensor& t) { return t ? t.data() : nullptr; }
 
-Tensor3 normalize_rows(const char* op, const Tensor& input, IntList shape, const OptionalTensor& weight, const OptionalTensor& bias, double eps,
-                       bool centre, bool want_statistics) {
+Tensor3 normalize_rows(const char* op, const Tensor& input, IntList shape, const OptionalTensor& weight,
+                       const OptionalTensor& bias, double eps, bool centre, bool want_statistics) {
   const Rows r(input, shape, weight, bias, op);
   const DType dt = input.dtype();
   auto kernel = kernel_for(cpu_kernels().norm.rows, op, dt);
-  Tensor x = contiguous(input), w = parameter(weight, dt), b = parameter(bias, dt), y = empty(x.sizes(), dt, x.device());
+  Tensor x = contiguous(input), w = parameter(weight, dt), b = parameter(bias, dt),
+         y = empty(x.sizes(), dt, x.device());
   Tensor mean, rstd;
   if (want_statistics) {
     mean = empty(r.statistics, dt, x.device());
@@ -87,12 +95,14 @@ Tensor3 normalize_rows(const char* op, const Tensor& input, IntList shape, const
   return {y, mean, rstd};
 }
 
-Tensor3 normalize_rows_backward(const char* op, const Tensor& grad, const Tensor& input, IntList shape, const OptionalTensor& mean,
-                                const OptionalTensor& rstd, const OptionalTensor& weight, double eps, bool centre) {
+Tensor3 normalize_rows_backward(const char* op, const Tensor& grad, const Tensor& input, IntList shape,
+                                const OptionalTensor& mean, const OptionalTensor& rstd,
+                                const OptionalTensor& weight, double eps, bool centre) {
   const Rows r(input, shape, weight, std::nullopt, op);
   const DType dt = input.dtype();
   auto kernel = kernel_for(cpu_kernels().norm.rows_backward, op, dt);
-  check(grad.sizes() == input.sizes(), op, ": expected grad and input of one shape, got ", grad, " and ", input);
+  check(grad.sizes() == input.sizes(), op, ": expected grad and input of one shape, got ", grad, " and ",
+        input);
   Tensor x = contiguous(input), g = contiguous(to_dtype(grad, dt)), w = parameter(weight, dt);
   Tensor m = parameter(mean, dt), s = parameter(rstd, dt);
   Tensor dx = empty(x.sizes(), dt, x.device());
@@ -137,9 +147,11 @@ double epsilon_of(DType dt) {
   }
 }
 
-// ---- channels ------------------------------------------------------------------------------------------------------------
+// ---- channels
+// ------------------------------------------------------------------------------------------------------------
 
-// The coefficients of channels are few: they are worked out here, in double, and handed to the kernels in the value type.
+// The coefficients of channels are few: they are worked out here, in double, and handed to the kernels in the
+// value type.
 using Values = std::vector<double>;
 
 Values values_of(const OptionalTensor& t, int64_t n, double otherwise) {
@@ -204,14 +216,16 @@ struct Channels {
     Tensor seen = source.view_as(sizes, contiguous_strides(sizes), source.offset());
     const int64_t reduced[] = {0, 2}, n[] = {channels};
     Tensor m = empty(n, source.dtype()), v = empty(n, source.dtype());
-    run_reduction({Reduce::var, "batch_norm", 0.0}, seen, DimSet::of(seen, IntList(reduced), "batch_norm"), v, m);
+    run_reduction({Reduce::var, "batch_norm", 0.0}, seen, DimSet::of(seen, IntList(reduced), "batch_norm"), v,
+                  m);
     mean = values_of(m, channels, 0);
     var = values_of(v, channels, 0);
   }
 };
 
 void check_channels(const OptionalTensor& t, int64_t channels, const char* name, const char* op) {
-  check(!t || !*t || t->numel() == channels, op, ": ", name, " should contain ", channels, " elements not ", t ? t->numel() : 0);
+  check(!t || !*t || t->numel() == channels, op, ": ", name, " should contain ", channels, " elements not ",
+        t ? t->numel() : 0);
 }
 
 // running += momentum (batch - running)
@@ -223,7 +237,8 @@ void move_running(const OptionalTensor& running, const Values& batch, double mom
 }
 
 // y = x scale + shift, with a coefficient per channel, or per sample and channel.
-Tensor apply_affine(const Channels& c, const Values& scale, const Values& shift, bool per_sample, const char* op) {
+Tensor apply_affine(const Channels& c, const Values& scale, const Values& shift, bool per_sample,
+                    const char* op) {
   const DType dt = c.x.dtype(), value = value_dtype(dt);
   Tensor y = empty_like(c.x), k = to_tensor(scale, value), b = to_tensor(shift, value);
   ChannelArgs a = c.args();
@@ -236,7 +251,8 @@ Tensor apply_affine(const Channels& c, const Values& scale, const Values& shift,
 }
 
 // Sums of grad, and of grad times x - mean.
-void gradient_sums(const Channels& c, const Tensor& g, const Values& mean, bool per_sample, Values& sum, Values& sum_x, const char* op) {
+void gradient_sums(const Channels& c, const Tensor& g, const Values& mean, bool per_sample, Values& sum,
+                   Values& sum_x, const char* op) {
   Tensor m = to_tensor(mean, value_dtype(c.x.dtype()));
   sum.assign(mean.size(), 0);
   sum_x.assign(mean.size(), 0);
@@ -250,10 +266,11 @@ void gradient_sums(const Channels& c, const Tensor& g, const Values& mean, bool 
 }
 
 // dx = g scale + (x - mean) slope + shift
-Tensor apply_backward(const Channels& c, const Tensor& g, const Values& mean, const Values& scale, const Values& slope, const Values& shift,
-                      bool per_sample, const char* op) {
+Tensor apply_backward(const Channels& c, const Tensor& g, const Values& mean, const Values& scale,
+                      const Values& slope, const Values& shift, bool per_sample, const char* op) {
   const DType value = value_dtype(c.x.dtype());
-  Tensor dx = empty_like(c.x), m = to_tensor(mean, value), k = to_tensor(scale, value), s = to_tensor(slope, value), b = to_tensor(shift, value);
+  Tensor dx = empty_like(c.x), m = to_tensor(mean, value), k = to_tensor(scale, value),
+         s = to_tensor(slope, value), b = to_tensor(shift, value);
   ChannelArgs a = c.args();
   a.per_sample = per_sample;
   a.grad = g.data();
@@ -268,17 +285,20 @@ Tensor apply_backward(const Channels& c, const Tensor& g, const Values& mean, co
 
 double inverse_std(double var, double eps) { return 1 / std::sqrt(var + eps); }
 
-// ---- groups --------------------------------------------------------------------------------------------------------------
+// ---- groups
+// --------------------------------------------------------------------------------------------------------------
 
 struct Groups {
   Channels c;
   int64_t group, per_group;  // per_group: channels
   Values mean, rstd;         // per sample and group
 
-  Groups(const Tensor& input, int64_t group_, double eps, const char* op) : c(contiguous(input), op), group(group_) {
+  Groups(const Tensor& input, int64_t group_, double eps, const char* op)
+      : c(contiguous(input), op), group(group_) {
     check(group > 0, op, ": expected num_groups to be greater than 0, got ", group);
-    check(c.channels % group == 0, "Expected number of channels in input to be divisible by num_groups, but got input of shape ", input.sizes(),
-          " and num_groups=", group);
+    check(c.channels % group == 0,
+          "Expected number of channels in input to be divisible by num_groups, but got input of shape ",
+          input.sizes(), " and num_groups=", group);
     per_group = c.channels / group;
     const Dims sizes{c.samples * group, per_group * c.inner};
     Tensor source = c.x.item_size() == 2 ? to_dtype(c.x, DType::float32) : c.x;
@@ -302,29 +322,39 @@ struct Groups {
 
 }  // namespace
 
-Tensor layer_norm(const Tensor& input, IntList normalized_shape, const OptionalTensor& weight, const OptionalTensor& bias, double eps) {
+Tensor layer_norm(const Tensor& input, IntList normalized_shape, const OptionalTensor& weight,
+                  const OptionalTensor& bias, double eps) {
   return std::get<0>(normalize_rows("layer_norm", input, normalized_shape, weight, bias, eps, true, false));
 }
-Tensor3 native_layer_norm(const Tensor& input, IntList normalized_shape, const OptionalTensor& weight, const OptionalTensor& bias, double eps) {
+Tensor3 native_layer_norm(const Tensor& input, IntList normalized_shape, const OptionalTensor& weight,
+                          const OptionalTensor& bias, double eps) {
   return normalize_rows("native_layer_norm", input, normalized_shape, weight, bias, eps, true, true);
 }
-Tensor3 layer_norm_backward(const Tensor& grad, const Tensor& input, IntList normalized_shape, const OptionalTensor& mean,
-                            const OptionalTensor& rstd, const OptionalTensor& weight, double eps) {
-  return normalize_rows_backward("layer_norm_backward", grad, input, normalized_shape, mean, rstd, weight, eps, true);
+Tensor3 layer_norm_backward(const Tensor& grad, const Tensor& input, IntList normalized_shape,
+                            const OptionalTensor& mean, const OptionalTensor& rstd,
+                            const OptionalTensor& weight, double eps) {
+  return normalize_rows_backward("layer_norm_backward", grad, input, normalized_shape, mean, rstd, weight,
+                                 eps, true);
 }
-Tensor rms_norm(const Tensor& input, IntList normalized_shape, const OptionalTensor& weight, std::optional<double> eps) {
-  if (is_complex(input.dtype())) return complex_rms_norm(input, normalized_shape, weight, eps.value_or(epsilon_of(input.dtype())));
-  return std::get<0>(normalize_rows("rms_norm", input, normalized_shape, weight, std::nullopt, eps.value_or(epsilon_of(input.dtype())), false, false));
+Tensor rms_norm(const Tensor& input, IntList normalized_shape, const OptionalTensor& weight,
+                std::optional<double> eps) {
+  if (is_complex(input.dtype()))
+    return complex_rms_norm(input, normalized_shape, weight, eps.value_or(epsilon_of(input.dtype())));
+  return std::get<0>(normalize_rows("rms_norm", input, normalized_shape, weight, std::nullopt,
+                                    eps.value_or(epsilon_of(input.dtype())), false, false));
 }
-std::tuple<Tensor, Tensor> rms_norm_backward(const Tensor& grad, const Tensor& input, IntList normalized_shape, const OptionalTensor& weight,
+std::tuple<Tensor, Tensor> rms_norm_backward(const Tensor& grad, const Tensor& input,
+                                             IntList normalized_shape, const OptionalTensor& weight,
                                              std::optional<double> eps) {
-  auto [dx, dw, db] = normalize_rows_backward("rms_norm_backward", grad, input, normalized_shape, std::nullopt, std::nullopt, weight,
-                                              eps.value_or(epsilon_of(input.dtype())), false);
+  auto [dx, dw, db] =
+      normalize_rows_backward("rms_norm_backward", grad, input, normalized_shape, std::nullopt, std::nullopt,
+                              weight, eps.value_or(epsilon_of(input.dtype())), false);
   return {dx, dw};
 }
 
-Tensor3 native_batch_norm(const Tensor& input, const OptionalTensor& weight, const OptionalTensor& bias, const OptionalTensor& running_mean,
-                          const OptionalTensor& running_var, bool training, double momentum, double eps) {
+Tensor3 native_batch_norm(const Tensor& input, const OptionalTensor& weight, const OptionalTensor& bias,
+                          const OptionalTensor& running_mean, const OptionalTensor& running_var,
+                          bool training, double momentum, double eps) {
   const char* op = "batch_norm";
   if (input.dim() < 2 && input.numel() == 0) {  // no channels
     Tensor nothing = empty_like(input, value_dtype(input.dtype()));
@@ -336,7 +366,8 @@ Tensor3 native_batch_norm(const Tensor& input, const OptionalTensor& weight, con
   check_channels(bias, n, "bias", op);
   check_channels(running_mean, n, "running_mean", op);
   check_channels(running_var, n, "running_var", op);
-  check(training || (given(running_mean) && given(running_var)) || n == 0, op, ": running_mean and running_var must be defined in evaluation mode");
+  check(training || (given(running_mean) && given(running_var)) || n == 0, op,
+        ": running_mean and running_var must be defined in evaluation mode");
   const int64_t none[] = {0}, each[] = {n};
   const DType value = value_dtype(input.dtype());
   kernel_for(cpu_kernels().norm.affine, op, input.dtype());
@@ -367,12 +398,14 @@ Tensor3 native_batch_norm(const Tensor& input, const OptionalTensor& weight, con
   return {y, to_tensor(mean, value), to_tensor(invstd, value)};
 }
 
-Tensor3 batch_norm_backward(const Tensor& grad, const Tensor& input, const OptionalTensor& weight, const OptionalTensor& running_mean,
-                            const OptionalTensor& running_var, const OptionalTensor& save_mean, const OptionalTensor& save_invstd, bool training,
+Tensor3 batch_norm_backward(const Tensor& grad, const Tensor& input, const OptionalTensor& weight,
+                            const OptionalTensor& running_mean, const OptionalTensor& running_var,
+                            const OptionalTensor& save_mean, const OptionalTensor& save_invstd, bool training,
                             double eps) {
   const char* op = "batch_norm_backward";
   if (input.dim() < 2 && input.numel() == 0) return {empty_like(input), empty_like(input), empty_like(input)};
-  check(grad.sizes() == input.sizes(), op, ": expected grad and input of one shape, got ", grad, " and ", input);
+  check(grad.sizes() == input.sizes(), op, ": expected grad and input of one shape, got ", grad, " and ",
+        input);
   const Channels c(input, op);
   const int64_t n = c.channels;
   const DType parameters = weight && *weight ? weight->dtype() : input.dtype();
@@ -404,18 +437,21 @@ Tensor3 batch_norm_backward(const Tensor& grad, const Tensor& input, const Optio
     }
     sum_x[i] *= invstd[i];
   }
-  return {apply_backward(c, g, mean, scale, slope, shift, false, op), to_tensor(sum_x, parameters), to_tensor(sum, parameters)};
+  return {apply_backward(c, g, mean, scale, slope, shift, false, op), to_tensor(sum_x, parameters),
+          to_tensor(sum, parameters)};
 }
 
-Tensor3 native_group_norm(const Tensor& input, const OptionalTensor& weight, const OptionalTensor& bias, int64_t N, int64_t C, int64_t HxW,
-                          int64_t group, double eps) {
+Tensor3 native_group_norm(const Tensor& input, const OptionalTensor& weight, const OptionalTensor& bias,
+                          int64_t N, int64_t C, int64_t HxW, int64_t group, double eps) {
   const char* op = "group_norm";
-  check(input.numel() == N * C * HxW, op, ": expected input of ", N, " x ", C, " x ", HxW, " elements, got ", input);
+  check(input.numel() == N * C * HxW, op, ": expected input of ", N, " x ", C, " x ", HxW, " elements, got ",
+        input);
   check_channels(weight, C, "weight", op);
   check_channels(bias, C, "bias", op);
   kernel_for(cpu_kernels().norm.affine, op, input.dtype());
   Tensor source = input;
-  if (input.dim() < 2 || input.sizes()[0] != N || input.sizes()[1] != C) source = reshape(input, Dims{N, C, HxW});
+  if (input.dim() < 2 || input.sizes()[0] != N || input.sizes()[1] != C)
+    source = reshape(input, Dims{N, C, HxW});
   const Groups gr(source, group, eps, op);
   const Values w = values_of(weight, C, 1), b = values_of(bias, C, 0);
   Values scale(static_cast<size_t>(gr.lines())), shift(scale.size());
@@ -424,12 +460,14 @@ Tensor3 native_group_norm(const Tensor& input, const OptionalTensor& weight, con
     scale[at] = w[channel] * gr.rstd[k];
     shift[at] = b[channel] - gr.mean[k] * scale[at];
   }
-  Tensor y = input.numel() ? apply_affine(gr.c, scale, shift, true, op) : empty(source.sizes(), input.dtype(), input.device());
+  Tensor y = input.numel() ? apply_affine(gr.c, scale, shift, true, op)
+                           : empty(source.sizes(), input.dtype(), input.device());
   auto statistics = [&](const Values& v) { return view(to_tensor(v, input.dtype()), Dims{N, group}); };
   return {view(y, input.sizes()), statistics(gr.mean), statistics(gr.rstd)};
 }
 
-Tensor group_norm(const Tensor& input, int64_t num_groups, const OptionalTensor& weight, const OptionalTensor& bias, double eps) {
+Tensor group_norm(const Tensor& input, int64_t num_groups, const OptionalTensor& weight,
+                  const OptionalTensor& bias, double eps) {
   check(input.dim() >= 2, "Expected at least 2 dimensions for input tensor but received ", input.dim());
   const int64_t N = input.sizes()[0], C = input.sizes()[1];
   int64_t inner = 1;
@@ -437,9 +475,11 @@ Tensor group_norm(const Tensor& input, int64_t num_groups, const OptionalTensor&
   return std::get<0>(native_group_norm(input, weight, bias, N, C, inner, num_groups, eps));
 }
 
-Tensor3 group_norm_backward(const Tensor& grad, const Tensor& input, const OptionalTensor& weight, int64_t group, double eps) {
+Tensor3 group_norm_backward(const Tensor& grad, const Tensor& input, const OptionalTensor& weight,
+                            int64_t group, double eps) {
   const char* op = "group_norm_backward";
-  check(grad.sizes() == input.sizes(), op, ": expected grad and input of one shape, got ", grad, " and ", input);
+  check(grad.sizes() == input.sizes(), op, ": expected grad and input of one shape, got ", grad, " and ",
+        input);
   const Groups gr(input, group, eps, op);
   const DType parameters = weight && *weight ? weight->dtype() : input.dtype();
   const int64_t each[] = {gr.c.channels};

@@ -1,5 +1,5 @@
-// PyTorch's type promotion: the dtype of a result from its operands, which count by category: tensors with dimensions before
-// 0-dim tensors before Python numbers.
+// PyTorch's type promotion: the dtype of a result from its operands, which count by category: tensors with
+// dimensions before 0-dim tensors before Python numbers.
 #pragma once
 
 #include "core/tensor.h"
@@ -20,7 +20,8 @@ class Promotion {
 
 DType result_type(const Operand& a, const Operand& b);
 DType result_type(TensorList tensors);
-// The dtype of a function that makes floats of integers: floats and complexes stay, the rest becomes the default dtype.
+// The dtype of a function that makes floats of integers: floats and complexes stay, the rest becomes the
+// default dtype.
 inline DType to_float_dtype(DType dt) { return is_differentiable(dt) ? dt : default_dtype(); }
 
 }  // namespace ctorch::ops

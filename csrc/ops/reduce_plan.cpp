@@ -20,7 +20,8 @@ struct Lines {
   // Largest input stride first, so that memory is walked forwards.
   void sort() {
     if (n < 2) return;
-    std::stable_sort(line, line + n, [](const Line& a, const Line& b) { return std::abs(a.in) > std::abs(b.in); });
+    std::stable_sort(line, line + n,
+                     [](const Line& a, const Line& b) { return std::abs(a.in) > std::abs(b.in); });
   }
   // Neighbours that are walked as one dim become one.
   void merge() {
@@ -39,13 +40,15 @@ struct Lines {
 };
 
 bool is_indexed(Reduce kind) {
-  return kind == Reduce::argmax || kind == Reduce::argmin || kind == Reduce::max_index || kind == Reduce::min_index;
+  return kind == Reduce::argmax || kind == Reduce::argmin || kind == Reduce::max_index ||
+         kind == Reduce::min_index;
 }
 
 }  // namespace
 
 DimSet DimSet::of(const Tensor& t, std::optional<IntList> dims, const char* op, bool empty_means_all) {
-  check(t.dim() <= kMaxReduceDims, op, ": only tensors with up to ", kMaxReduceDims, " dims are supported, got one with ", t.dim());
+  check(t.dim() <= kMaxReduceDims, op, ": only tensors with up to ", kMaxReduceDims,
+        " dims are supported, got one with ", t.dim());
   if (!dims || (dims->empty() && empty_means_all)) return all(t.dim());
   uint64_t bits = 0;
   for (int64_t d : *dims) {
@@ -74,7 +77,8 @@ int64_t reduced_count(const Tensor& input, DimSet dims) {
   return count;
 }
 
-void run_reduction(const ReduceCall& call, const Tensor& input, DimSet dims, const Tensor& out0, const Tensor& out1) {
+void run_reduction(const ReduceCall& call, const Tensor& input, DimSet dims, const Tensor& out0,
+                   const Tensor& out1) {
   const auto& table = cpu_kernels().reduce;
   const Reducer& reducer = table.get(call.kind, input.dtype());
   check_implemented(reducer.in_size != 0, call.op, ": not implemented for dtype ", input.dtype());

@@ -10,7 +10,8 @@ namespace ctorch::ops {
 class DimSet {
  public:
   static DimSet all(int64_t ndim) { return DimSet(ndim >= 64 ? ~uint64_t{0} : (uint64_t{1} << ndim) - 1); }
-  // IndexError for a dim out of range, RuntimeError for one given twice. Absent, and unless said otherwise empty, means all.
+  // IndexError for a dim out of range, RuntimeError for one given twice. Absent, and unless said otherwise
+  // empty, means all.
   static DimSet of(const Tensor& t, std::optional<IntList> dims, const char* op, bool empty_means_all = true);
   bool has(int64_t d) const { return bits_ >> d & 1; }
 
@@ -30,8 +31,9 @@ struct ReduceCall {
   double param = 0;
 };
 
-// Reduce the elements of input, which has some, into results of the sizes above, laid out row-major. The second may be
-// undefined; for var and std either may.
-void run_reduction(const ReduceCall& call, const Tensor& input, DimSet dims, const Tensor& out0, const Tensor& out1 = {});
+// Reduce the elements of input, which has some, into results of the sizes above, laid out row-major. The
+// second may be undefined; for var and std either may.
+void run_reduction(const ReduceCall& call, const Tensor& input, DimSet dims, const Tensor& out0,
+                   const Tensor& out1 = {});
 
 }  // namespace ctorch::ops

@@ -14,8 +14,8 @@ namespace {
 // Elements per piece of work: some 10 us.
 constexpr int64_t kGrain = 16384;
 
-// The tensors of one parameter's step in one order of elements: as they are where all are dense in the order of the parameter, else
-// as row-major copies, which write_back() returns.
+// The tensors of one parameter's step in one order of elements: as they are where all are dense in the order
+// of the parameter, else as row-major copies, which write_back() returns.
 class Flat {
  public:
   // tensors[0] is the parameter; tensors[1], its gradient, is only read.
@@ -23,11 +23,13 @@ class Flat {
     const Tensor& param = **tensors.begin();
     check(is_floating(param.dtype()) || is_complex(param.dtype()), op, ": expected parameter ", index,
           " to be floating or complex, got ", param.dtype());
-    check(has_no_overlap(param.sizes(), param.strides()), op, ": parameter ", index, " overlaps itself in memory");
+    check(has_no_overlap(param.sizes(), param.strides()), op, ": parameter ", index,
+          " overlaps itself in memory");
     bool in_order = is_dense(param.sizes(), param.strides());
     for (const Tensor* t : tensors) {
-      check(t->sizes() == param.sizes() && t->dtype() == param.dtype(), op, ": expected the gradient and state of parameter ", index,
-            " to be ", param, " as it is, got ", *t);
+      check(t->sizes() == param.sizes() && t->dtype() == param.dtype(), op,
+            ": expected the gradient and state of parameter ", index, " to be ", param, " as it is, got ",
+            *t);
       in_order &= t->strides() == param.strides();
     }
     for (const Tensor* t : tensors) {
@@ -82,7 +84,8 @@ struct Jobs {
   void run() const {
     if (jobs.empty()) return;
     parallel_for(0, jobs.back().end, kGrain, [&](int64_t from, int64_t to) {
-      auto job = std::upper_bound(jobs.begin(), jobs.end(), from, [](int64_t at, const Job& j) { return at < j.end; });
+      auto job = std::upper_bound(jobs.begin(), jobs.end(), from,
+                                  [](int64_t at, const Job& j) { return at < j.end; });
       for (; job != jobs.end() && job->begin < to; ++job) {
         job->kernel(job->args, std::max(from, job->begin) - job->begin, std::min(to, job->end) - job->begin);
       }
@@ -96,8 +99,8 @@ void check_length(const char* op, const char* name, TensorList list, size_t expe
 
 // The number of the step that begins now.
 double count_step(const Tensor& step, size_t index) {
-  check(step.dtype() == DType::float32 && step.numel() == 1, "adam_step: expected the step count of parameter ", index,
-        " to be one float32, got ", step);
+  check(step.dtype() == DType::float32 && step.numel() == 1,
+        "adam_step: expected the step count of parameter ", index, " to be one float32, got ", step);
   float* count = step.data<float>();
   *count += 1;
   step.bump_version();
@@ -106,8 +109,8 @@ double count_step(const Tensor& step, size_t index) {
 
 }  // namespace
 
-void sgd_step(TensorList params, TensorList grads, TensorList momentum_buffers, double lr, double momentum, double dampening,
-              double weight_decay, bool nesterov, bool maximize, bool first) {
+void sgd_step(TensorList params, TensorList grads, TensorList momentum_buffers, double lr, double momentum,
+              double dampening, double weight_decay, bool nesterov, bool maximize, bool first) {
   constexpr const char* op = "sgd_step";
   bool has_momentum = momentum != 0;
   check_length(op, "grads", grads, params.size());
@@ -116,8 +119,9 @@ void sgd_step(TensorList params, TensorList grads, TensorList momentum_buffers, 
   all.reserve(params.size());
   Jobs<SgdArgs> jobs;
   for (size_t i = 0; i < params.size(); ++i) {
-    const Flat& f = has_momentum ? all.emplace_back(Flat(op, i, {&params[i], &grads[i], &momentum_buffers[i]}))
-                                 : all.emplace_back(Flat(op, i, {&params[i], &grads[i]}));
+    const Flat& f = has_momentum
+                        ? all.emplace_back(Flat(op, i, {&params[i], &grads[i], &momentum_buffers[i]}))
+                        : all.emplace_back(Flat(op, i, {&params[i], &grads[i]}));
     jobs.add(cpu_kernels().update.sgd[f.dtype()],
              {.param = f.data(0),
               .grad = f.data(1),
@@ -135,9 +139,9 @@ void sgd_step(TensorList params, TensorList grads, TensorList momentum_buffers, 
   for (const Flat& f : all) f.write_back();
 }
 
-void adam_step(TensorList params, TensorList grads, TensorList exp_avgs, TensorList exp_avg_sqs, TensorList max_exp_avg_sqs,
-               TensorList steps, double lr, double beta1, double beta2, double eps, double weight_decay, bool amsgrad, bool maximize,
-               bool decoupled) {
+void adam_step(TensorList params, TensorList grads, TensorList exp_avgs, TensorList exp_avg_sqs,
+               TensorList max_exp_avg_sqs, TensorList steps, double lr, double beta1, double beta2,
+               double eps, double weight_decay, bool amsgrad, bool maximize, bool decoupled) {
   constexpr const char* op = "adam_step";
   check_length(op, "grads", grads, params.size());
   check_length(op, "exp_avgs", exp_avgs, params.size());
@@ -148,7 +152,8 @@ void adam_step(TensorList params, TensorList grads, TensorList exp_avgs, TensorL
   all.reserve(params.size());
   for (size_t i = 0; i < params.size(); ++i) {  // all are checked before anything changes
     if (amsgrad) {
-      all.emplace_back(Flat(op, i, {&params[i], &grads[i], &exp_avgs[i], &exp_avg_sqs[i], &max_exp_avg_sqs[i]}));
+      all.emplace_back(
+          Flat(op, i, {&params[i], &grads[i], &exp_avgs[i], &exp_avg_sqs[i], &max_exp_avg_sqs[i]}));
     } else {
       all.emplace_back(Flat(op, i, {&params[i], &grads[i], &exp_avgs[i], &exp_avg_sqs[i]}));
     }

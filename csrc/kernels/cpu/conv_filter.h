@@ -45,8 +45,7 @@ class FilterGradient {
     const int64_t points = std::min(kMostPoints, kBlockElements / width_);
     block_rows_ = std::clamp<int64_t>(points / l_.axis[2].grid, 1, l_.axis[1].grid);
     const bool flat = l_.axis[0].grid == 1;
-    block_images_ =
-        flat ? std::clamp<int64_t>(points / sheet_points_, 1, ceil_div(p.batch, chunks_)) : 1;
+    block_images_ = flat ? std::clamp<int64_t>(points / sheet_points_, 1, ceil_div(p.batch, chunks_)) : 1;
   }
 
   void run() {
@@ -193,8 +192,9 @@ class FilterGradient {
   static constexpr int64_t kPackGrain = 1 << 15, kPieceWork = 1 << 18;
   // All partial sums together: 16 MB of floats at most, and enough chunks for 16 threads.
   static constexpr int64_t kPartialElements = 1 << 22, kMostChunks = 16;
-  // Elements of y in a block of points of the inner dimension, 1 MB of floats for the L2. A long block pays for the pass over the
-  // sums at its end: blocks of 256 points ran at two thirds of the speed of blocks of 1024.
+  // Elements of y in a block of points of the inner dimension, 1 MB of floats for the L2. A long block pays
+  // for the pass over the sums at its end: blocks of 256 points ran at two thirds of the speed of blocks of
+  // 1024.
   static constexpr int64_t kBlockElements = 1 << 18, kMostPoints = 1024;
 
   const FilterProduct<T, S> p_;

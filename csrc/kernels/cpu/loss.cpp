@@ -1,5 +1,6 @@
-// Cross entropy reads the scores of a sample twice (maximum, sum of exponentials) and stores nothing but the loss: the backward
-// pass computes the softmax anew rather than keep it. All class numbers have been checked against the number of classes.
+// Cross entropy reads the scores of a sample twice (maximum, sum of exponentials) and stores nothing but the
+// loss: the backward pass computes the softmax anew rather than keep it. All class numbers have been checked
+// against the number of classes.
 #include "kernels/loss.h"
 
 #include "core/parallel.h"
@@ -18,19 +19,28 @@ constexpr int64_t kBand = 256;         // columns of a band, where classes are a
 constexpr CT_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr CT_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-// ---- pairs: value(x, t, p) and its derivative with respect to x ---------------------------------------------------------
+// ---- pairs: value(x, t, p) and its derivative with respect to x
+// ---------------------------------------------------------
 
 struct Mse {
   template <class V>
-  static CT_INLINE V value(V x, V t, V) { return (x - t) * (x - t); }
+  static CT_INLINE V value(V x, V t, V) {
+    return (x - t) * (x - t);
+  }
   template <class V>
-  static CT_INLINE V slope(V x, V t, V) { return 2 * (x - t); }
+  static CT_INLINE V slope(V x, V t, V) {
+    return 2 * (x - t);
+  }
 };
 struct L1 {
   template <class V>
-  static CT_INLINE V value(V x, V t, V) { return math::abs(x - t); }
+  static CT_INLINE V value(V x, V t, V) {
+    return math::abs(x - t);
+  }
   template <class V>
-  static CT_INLINE V slope(V x, V t, V) { return x > t ? V(1) : x < t ? V(-1) : V(0); }
+  static CT_INLINE V slope(V x, V t, V) {
+    return x > t ? V(1) : x < t ? V(-1) : V(0);
+  }
 };
 struct SmoothL1 {
   template <class V>
@@ -59,7 +69,9 @@ struct Huber {
 // PyTorch's bounds: logarithms are at least -100, x (1 - x) at least 1e-12.
 struct Bce {
   template <class V>
-  static CT_INLINE V bounded(V x) { return x < V(-100) ? V(-100) : x; }
+  static CT_INLINE V bounded(V x) {
+    return x < V(-100) ? V(-100) : x;
+  }
   template <class V>
   static CT_INLINE V value(V x, V t, V) {
     return (t - 1) * bounded(math::log1p(-x)) - t * bounded(math::log(x));
@@ -79,7 +91,9 @@ struct BceLogits {
     return (1 - t) * x + factor * softplus;
   }
   template <class V>
-  static CT_INLINE V slope(V x, V t, V p) { return (1 - t) - ((p - 1) * t + 1) * math::sigmoid(-x); }
+  static CT_INLINE V slope(V x, V t, V p) {
+    return (1 - t) - ((p - 1) * t + 1) * math::sigmoid(-x);
+  }
 };
 
 template <class Loss, class T>
@@ -88,11 +102,16 @@ struct Pair {
   static constexpr bool kWeighted = std::is_same_v<Loss, Bce> || std::is_same_v<Loss, BceLogits>;
 
   static CT_INLINE V value(const PairLossArgs& a, int64_t i, V param) {
-    return Loss::value(widen(static_cast<const T*>(a.x)[i]), widen(static_cast<const T*>(a.target)[i]), param);
+    return Loss::value(widen(static_cast<const T*>(a.x)[i]), widen(static_cast<const T*>(a.target)[i]),
+                       param);
   }
   // The factors of element i, where a loss has them.
-  static CT_INLINE V weight(const PairLossArgs& a, int64_t i) { return widen(static_cast<const T*>(a.weight)[i]); }
-  static CT_INLINE V positive(const PairLossArgs& a, int64_t i) { return widen(static_cast<const T*>(a.pos_weight)[i]); }
+  static CT_INLINE V weight(const PairLossArgs& a, int64_t i) {
+    return widen(static_cast<const T*>(a.weight)[i]);
+  }
+  static CT_INLINE V positive(const PairLossArgs& a, int64_t i) {
+    return widen(static_cast<const T*>(a.pos_weight)[i]);
+  }
 
   // body(value of element i) with as few choices inside the loop as possible.
   template <class Body>
@@ -100,7 +119,8 @@ struct Pair {
     const V param = static_cast<V>(std::is_same_v<Loss, BceLogits> ? 1.0 : a.param);
     if constexpr (kWeighted) {
       if (a.pos_weight) {
-        for (int64_t i = from; i < to; ++i) body(i, value(a, i, positive(a, i)) * (a.weight ? weight(a, i) : V(1)));
+        for (int64_t i = from; i < to; ++i)
+          body(i, value(a, i, positive(a, i)) * (a.weight ? weight(a, i) : V(1)));
         return;
       }
       if (a.weight) {
@@ -115,7 +135,8 @@ struct Pair {
     if (a.out) {
       return parallel_for(0, a.n, kLeastWork, [&](int64_t from, int64_t to) {
         T* CT_RESTRICT out = static_cast<T*>(a.out);
-        for_values(a, from, to, [&](int64_t i, V v) __attribute__((always_inline)) { out[i] = narrow<T>(v); });
+        for_values(a, from, to,
+                   [&](int64_t i, V v) __attribute__((always_inline)) { out[i] = narrow<T>(v); });
       });
     }
     const int64_t pieces = (a.n + kPiece - 1) / kPiece;
@@ -126,9 +147,11 @@ struct Pair {
         double total = 0;
         for (int64_t from = piece * kPiece; from < least(a.n, (piece + 1) * kPiece); from += kRun) {
           const int64_t to = least(least(a.n, (piece + 1) * kPiece), from + kRun);
-          // The values first, then their sum in lanes: the sum alone would keep the formula from being vectorised.
+          // The values first, then their sum in lanes: the sum alone would keep the formula from being
+          // vectorised.
           V values[kRun];
-          for_values(a, from, to, [&](int64_t i, V v) __attribute__((always_inline)) { values[i - from] = v; });
+          for_values(a, from, to,
+                     [&](int64_t i, V v) __attribute__((always_inline)) { values[i - from] = v; });
           Lanes<V> s(0);
           read_lanes(values, to - from, V(0), [&](const V* p) __attribute__((always_inline)) {
             for (int j = 0; j < kLanes; ++j) s[j] += p[j];
@@ -149,7 +172,8 @@ struct Pair {
     return s;
   }
   static void backward(const PairLossArgs& a) {
-    const V param = static_cast<V>(std::is_same_v<Loss, BceLogits> ? 1.0 : a.param), scale = static_cast<V>(a.scale);
+    const V param = static_cast<V>(std::is_same_v<Loss, BceLogits> ? 1.0 : a.param),
+            scale = static_cast<V>(a.scale);
     parallel_for(0, a.n, kLeastWork, [&](int64_t from, int64_t to) {
       const T* g = static_cast<const T*>(a.grad);
       T* CT_RESTRICT out = static_cast<T*>(a.out);
@@ -172,13 +196,16 @@ struct Pair {
   }
 };
 
-// ---- class numbers -----------------------------------------------------------------------------------------------------
+// ---- class numbers
+// -----------------------------------------------------------------------------------------------------
 
 template <class T>
 struct Classes {
   using V = acc_t<T>;
 
-  static CT_INLINE V weight(const ClassLossArgs& a, int64_t c) { return a.weight ? widen(static_cast<const T*>(a.weight)[c]) : V(1); }
+  static CT_INLINE V weight(const ClassLossArgs& a, int64_t c) {
+    return a.weight ? widen(static_cast<const T*>(a.weight)[c]) : V(1);
+  }
   static V weight_sum(const ClassLossArgs& a) {
     if (!a.weight) return static_cast<V>(a.classes);
     double sum = 0;
@@ -237,7 +264,8 @@ struct Classes {
   struct Shares {
     V target, other, sum;  // (1 - s), s / K, sum of the weights
     CT_INLINE explicit Shares(const ClassLossArgs& a)
-        : target(static_cast<V>(1 - a.smoothing)), other(static_cast<V>(a.smoothing / static_cast<double>(a.classes))),
+        : target(static_cast<V>(1 - a.smoothing)),
+          other(static_cast<V>(a.smoothing / static_cast<double>(a.classes))),
           sum(a.smoothing > 0 ? weight_sum(a) : V(0)) {}
   };
   static CT_INLINE V weighted_sum(const ClassLossArgs& a, const T* x, int64_t stride) {
@@ -245,7 +273,8 @@ struct Classes {
     for (int64_t c = 0; c < a.classes; ++c) sum += weight(a, c) * widen(x[c * stride]);
     return static_cast<V>(sum);
   }
-  static CT_INLINE void put_loss(const ClassLossArgs& a, const Shares& s, int64_t l, const T* x, int64_t stride, V max, V log_of_sum) {
+  static CT_INLINE void put_loss(const ClassLossArgs& a, const Shares& s, int64_t l, const T* x,
+                                 int64_t stride, V max, V log_of_sum) {
     const int64_t t = a.target[l];
     const bool counts = t != a.ignore_index;
     const V w = counts ? weight(a, t) : V(0);
@@ -258,7 +287,8 @@ struct Classes {
     static_cast<V*>(a.weights)[l] = w;
   }
 
-  static CT_INLINE void band_log_sum(const ClassLossArgs& a, const T* CT_RESTRICT x, int64_t cols, V* CT_RESTRICT max, V* CT_RESTRICT log_of_sum) {
+  static CT_INLINE void band_log_sum(const ClassLossArgs& a, const T* CT_RESTRICT x, int64_t cols,
+                                     V* CT_RESTRICT max, V* CT_RESTRICT log_of_sum) {
     for (int64_t j = 0; j < cols; ++j) max[j] = widen(x[j]);
     for (int64_t c = 1; c < a.classes; ++c) {
       for (int64_t j = 0; j < cols; ++j) max[j] = Lanes<V>::greater(max[j], widen(x[c * a.inner + j]));
@@ -273,12 +303,13 @@ struct Classes {
   template <class Band>
   static CT_INLINE void for_bands(const ClassLossArgs& a, Band band) {
     const int64_t bands = (a.inner + kBand - 1) / kBand;
-    parallel_for(0, a.samples * bands, most(1, kLeastWork / (a.classes * least(a.inner, kBand))), [&](int64_t from, int64_t to) {
-      for (int64_t b = from; b < to; ++b) {
-        const int64_t first = b % bands * kBand;
-        band(b / bands, first, least(kBand, a.inner - first));
-      }
-    });
+    parallel_for(0, a.samples * bands, most(1, kLeastWork / (a.classes * least(a.inner, kBand))),
+                 [&](int64_t from, int64_t to) {
+                   for (int64_t b = from; b < to; ++b) {
+                     const int64_t first = b % bands * kBand;
+                     band(b / bands, first, least(kBand, a.inner - first));
+                   }
+                 });
   }
 
   static void cross_entropy(const ClassLossArgs& a) {
@@ -297,7 +328,8 @@ struct Classes {
       V max[kBand], log_of_sum[kBand];
       const T* p = x + sample * a.classes * a.inner + first;
       band_log_sum(a, p, cols, max, log_of_sum);
-      for (int64_t j = 0; j < cols; ++j) put_loss(a, shares, sample * a.inner + first + j, p + j, a.inner, max[j], log_of_sum[j]);
+      for (int64_t j = 0; j < cols; ++j)
+        put_loss(a, shares, sample * a.inner + first + j, p + j, a.inner, max[j], log_of_sum[j]);
     });
   }
 
@@ -325,12 +357,16 @@ struct Classes {
           V max, log_of_sum;
           log_sum(p, a.classes, max, log_of_sum);
           // The target's class apart: half types would round its gradient twice.
-          const V own = scale * exp_below_zero(widen(p[t]) - max - log_of_sum) - g * weight(a, t) * (shares.target + shares.other);
-          map_lanes(p, q, a.classes, -__builtin_inf(), [&](const T* in, T* out) __attribute__((always_inline)) {
-            for (int j = 0; j < kLanes; ++j) out[j] = narrow<T>(scale * exp_below_zero(widen(in[j]) - max - log_of_sum));
-          });
+          const V own = scale * exp_below_zero(widen(p[t]) - max - log_of_sum) -
+                        g * weight(a, t) * (shares.target + shares.other);
+          map_lanes(p, q, a.classes, -__builtin_inf(),
+                    [&](const T* in, T* out) __attribute__((always_inline)) {
+                      for (int j = 0; j < kLanes; ++j)
+                        out[j] = narrow<T>(scale * exp_below_zero(widen(in[j]) - max - log_of_sum));
+                    });
           if (a.smoothing > 0) {
-            for (int64_t c = 0; c < a.classes; ++c) q[c] = narrow<T>(widen(q[c]) - g * shares.other * weight(a, c));
+            for (int64_t c = 0; c < a.classes; ++c)
+              q[c] = narrow<T>(widen(q[c]) - g * shares.other * weight(a, c));
           }
           q[t] = narrow<T>(own);
         }

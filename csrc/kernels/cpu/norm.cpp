@@ -1,5 +1,5 @@
-// Row norms read a row three times while it lies in L1 or L2: its mean, its variance about that mean, the result. The channel
-// kernels are single passes over memory.
+// Row norms read a row three times while it lies in L1 or L2: its mean, its variance about that mean, the
+// result. The channel kernels are single passes over memory.
 #include "kernels/norm.h"
 
 #include "core/parallel.h"
@@ -52,10 +52,11 @@ struct Row {
       squares += q.sum();
     }
   }
-  static CT_INLINE void write(const T* CT_RESTRICT x, int64_t n, V mean, V rstd, const T* CT_RESTRICT w, const T* CT_RESTRICT b,
-                              T* CT_RESTRICT y) {
+  static CT_INLINE void write(const T* CT_RESTRICT x, int64_t n, V mean, V rstd, const T* CT_RESTRICT w,
+                              const T* CT_RESTRICT b, T* CT_RESTRICT y) {
     if (w && b) {
-      for (int64_t i = 0; i < n; ++i) y[i] = narrow<T>((widen(x[i]) - mean) * rstd * widen(w[i]) + widen(b[i]));
+      for (int64_t i = 0; i < n; ++i)
+        y[i] = narrow<T>((widen(x[i]) - mean) * rstd * widen(w[i]) + widen(b[i]));
     } else if (w) {
       for (int64_t i = 0; i < n; ++i) y[i] = narrow<T>((widen(x[i]) - mean) * rstd * widen(w[i]));
     } else if (b) {
@@ -99,7 +100,8 @@ void rows(const RowNormArgs& a) {
   });
 }
 
-// With h = (x - mean) rstd and d = grad weight:  dx = rstd (d - mean(d) - h mean(d h)), dweight = sum grad h, dbias = sum grad.
+// With h = (x - mean) rstd and d = grad weight:  dx = rstd (d - mean(d) - h mean(d h)), dweight = sum grad h,
+// dbias = sum grad.
 template <class T>
 void rows_backward(const RowNormBackwardArgs& a) {
   using V = acc_t<T>;
@@ -161,7 +163,8 @@ void rows_backward(const RowNormBackwardArgs& a) {
             dx[i] = narrow<T>(rstd * (widen(g[i]) * widen(w[i]) - shift - (widen(x[i]) - mean) * slope));
           }
         } else {
-          for (int64_t i = 0; i < n; ++i) dx[i] = narrow<T>(rstd * (widen(g[i]) - shift - (widen(x[i]) - mean) * slope));
+          for (int64_t i = 0; i < n; ++i)
+            dx[i] = narrow<T>(rstd * (widen(g[i]) - shift - (widen(x[i]) - mean) * slope));
         }
       }
     }
@@ -176,13 +179,14 @@ void rows_backward(const RowNormBackwardArgs& a) {
   for (int64_t i = 0; a.dbias && i < n; ++i) static_cast<T*>(a.dbias)[i] = narrow<T>(total[n + i]);
 }
 
-// line(offset, coefficient, length) for every (sample, channel) where inner > 1, and for every sample as a whole where it is
-// 1; there the coefficients run along with the elements, and `along` is called instead.
+// line(offset, coefficient, length) for every (sample, channel) where inner > 1, and for every sample as a
+// whole where it is 1; there the coefficients run along with the elements, and `along` is called instead.
 template <class Line, class Along>
 CT_INLINE void for_channels(const ChannelArgs& a, Line line, Along along) {
   if (a.inner == 1) {
     parallel_for(0, a.samples, most(1, kLeastWork / a.channels), [&](int64_t from, int64_t to) {
-      for (int64_t s = from; s < to; ++s) along(s * a.channels, a.per_sample ? s * a.channels : 0, a.channels);
+      for (int64_t s = from; s < to; ++s)
+        along(s * a.channels, a.per_sample ? s * a.channels : 0, a.channels);
     });
     return;
   }
@@ -237,13 +241,15 @@ void affine_backward(const ChannelArgs& a) {
         const T* CT_RESTRICT d = g + at;
         T* CT_RESTRICT q = y + at;
         for (int64_t i = 0; i < n; ++i) {
-          q[i] = narrow<T>(widen(d[i]) * scale[c + i] + (widen(p[i]) - mean[c + i]) * slope[c + i] + shift[c + i]);
+          q[i] = narrow<T>(widen(d[i]) * scale[c + i] + (widen(p[i]) - mean[c + i]) * slope[c + i] +
+                           shift[c + i]);
         }
       });
 }
 
 template <class T>
-CT_INLINE void line_sums(const T* CT_RESTRICT x, const T* CT_RESTRICT g, int64_t n, acc_t<T> centre, double& sum, double& sum_x) {
+CT_INLINE void line_sums(const T* CT_RESTRICT x, const T* CT_RESTRICT g, int64_t n, acc_t<T> centre,
+                         double& sum, double& sum_x) {
   using V = acc_t<T>;
   for (int64_t start = 0; start < n; start += kSumRun) {
     Lanes<V> s(0), sx(0);
@@ -293,20 +299,21 @@ void sums(const ChannelArgs& a) {
   }
   // (samples, channels): bands of channels, summed over the samples in double.
   constexpr int64_t kBand = 128;
-  parallel_for(0, (a.channels + kBand - 1) / kBand, most(1, kLeastWork / (kBand * a.samples)), [&](int64_t from, int64_t to) {
-    const int64_t first = from * kBand, last = least(a.channels, to * kBand);
-    for (int64_t c = first; c < last; ++c) a.sum_grad[c] = a.sum_grad_x[c] = 0;
-    for (int64_t s = 0; s < a.samples; ++s) {
-      const T* CT_RESTRICT p = x + s * a.channels;
-      const T* CT_RESTRICT d = g + s * a.channels;
-      double* CT_RESTRICT sum = a.sum_grad;
-      double* CT_RESTRICT sum_x = a.sum_grad_x;
-      for (int64_t c = first; c < last; ++c) {
-        sum[c] += widen(d[c]);
-        sum_x[c] += widen(d[c]) * (widen(p[c]) - mean[c]);
-      }
-    }
-  });
+  parallel_for(0, (a.channels + kBand - 1) / kBand, most(1, kLeastWork / (kBand * a.samples)),
+               [&](int64_t from, int64_t to) {
+                 const int64_t first = from * kBand, last = least(a.channels, to * kBand);
+                 for (int64_t c = first; c < last; ++c) a.sum_grad[c] = a.sum_grad_x[c] = 0;
+                 for (int64_t s = 0; s < a.samples; ++s) {
+                   const T* CT_RESTRICT p = x + s * a.channels;
+                   const T* CT_RESTRICT d = g + s * a.channels;
+                   double* CT_RESTRICT sum = a.sum_grad;
+                   double* CT_RESTRICT sum_x = a.sum_grad_x;
+                   for (int64_t c = first; c < last; ++c) {
+                     sum[c] += widen(d[c]);
+                     sum_x[c] += widen(d[c]) * (widen(p[c]) - mean[c]);
+                   }
+                 }
+               });
 }
 
 template <class... Ts>

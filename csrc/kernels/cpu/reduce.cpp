@@ -10,10 +10,10 @@
 namespace ctorch::CT_ISA {
 namespace {
 
-constexpr int64_t kGather = 1024;       // strided elements are brought together in this many at a time
-constexpr int64_t kLeastWork = 32768;   // elements: about 5 us, below which a second thread does not pay
-constexpr int64_t kTasks = 64;          // parts to cut a large input into, when it has few results
-constexpr int64_t kMaxTotal = 32;       // bytes of the largest total
+constexpr int64_t kGather = 1024;      // strided elements are brought together in this many at a time
+constexpr int64_t kLeastWork = 32768;  // elements: about 5 us, below which a second thread does not pay
+constexpr int64_t kTasks = 64;         // parts to cut a large input into, when it has few results
+constexpr int64_t kMaxTotal = 32;      // bytes of the largest total
 
 // The offsets of up to two operands at a flat row-major index, and at the ones after it.
 struct Walker {
@@ -74,8 +74,10 @@ void gather(char* to, const char* from, int64_t n, int64_t stride, int64_t size)
 }
 
 // Join the elements [from, to) of the reduction that starts at `base` to `total`.
-void reduce_range(const Reducer& r, const ReduceArgs& a, const char* base, int64_t from, int64_t to, void* total) {
-  const int64_t last = a.reduced_dims - 1, n = a.reduced_sizes[last], stride = a.reduced_in[last], size = r.in_size;
+void reduce_range(const Reducer& r, const ReduceArgs& a, const char* base, int64_t from, int64_t to,
+                  void* total) {
+  const int64_t last = a.reduced_dims - 1, n = a.reduced_sizes[last], stride = a.reduced_in[last],
+                size = r.in_size;
   if (last == 0 && stride == 1) {
     for (int64_t i = from; i < to; i += kBlock) r.row(a, base + i * size, least(kBlock, to - i), i, total);
     return;
@@ -126,7 +128,8 @@ void reduce_rows(const Reducer& r, const ReduceArgs& a) {
         const int64_t step = last < 0 ? 0 : a.kept_in[last], out_step = last < 0 ? 0 : a.kept_out[last];
         r.empty(totals, run);
         for (int64_t k = 0; k < run; ++k) {
-          reduce_range(r, a, base + (w.offset[0] + k * step) * r.in_size, 0, a.count, totals + k * r.total_size);
+          reduce_range(r, a, base + (w.offset[0] + k * step) * r.in_size, 0, a.count,
+                       totals + k * r.total_size);
         }
         r.write(a, totals, run, w.offset[1], out_step);
         w.advance(run);
@@ -143,7 +146,8 @@ void reduce_rows(const Reducer& r, const ReduceArgs& a) {
     for (int64_t t = from; t < to; ++t) {
       Walker w(a.kept_dims, a.kept_sizes, a.kept_in, a.kept_out, t / pieces);
       int64_t start = least(t % pieces * piece, a.count);
-      reduce_range(r, a, base + w.offset[0] * r.in_size, start, least(start + piece, a.count), parts + t * r.total_size);
+      reduce_range(r, a, base + w.offset[0] * r.in_size, start, least(start + piece, a.count),
+                   parts + t * r.total_size);
     }
   });
   Walker w(a.kept_dims, a.kept_sizes, a.kept_in, a.kept_out, 0);
@@ -155,9 +159,10 @@ void reduce_rows(const Reducer& r, const ReduceArgs& a) {
 }
 
 // Rows [from, to) of a band of `cols` columns that lie col_stride apart, joined to totals[0 .. cols).
-void reduce_band(const Reducer& r, const ReduceArgs& a, const char* base, int64_t cols, int64_t col_stride, int64_t from,
-                 int64_t to, void* totals) {
-  const int64_t last = a.reduced_dims - 1, n = a.reduced_sizes[last], stride = a.reduced_in[last], size = r.in_size;
+void reduce_band(const Reducer& r, const ReduceArgs& a, const char* base, int64_t cols, int64_t col_stride,
+                 int64_t from, int64_t to, void* totals) {
+  const int64_t last = a.reduced_dims - 1, n = a.reduced_sizes[last], stride = a.reduced_in[last],
+                size = r.in_size;
   Walker w(a.reduced_dims, a.reduced_sizes, a.reduced_in, a.reduced_in, from);
   Scratch scratch(col_stride == 1 ? 1 : static_cast<size_t>(kBlockRows * cols * size));
   for (int64_t i = from; i < to;) {
@@ -167,7 +172,8 @@ void reduce_band(const Reducer& r, const ReduceArgs& a, const char* base, int64_
       r.columns(a, p, rows, stride, cols, i, totals);
     } else {
       char* block = scratch.as<char>();
-      for (int64_t k = 0; k < rows; ++k) gather(block + k * cols * size, p + k * stride * size, cols, col_stride, size);
+      for (int64_t k = 0; k < rows; ++k)
+        gather(block + k * cols * size, p + k * stride * size, cols, col_stride, size);
       r.columns(a, block, rows, cols, cols, i, totals);
     }
     w.advance(rows);
@@ -175,8 +181,8 @@ void reduce_band(const Reducer& r, const ReduceArgs& a, const char* base, int64_
   }
 }
 
-// A row of results at a time: for inputs whose elements lie closest along the last kept dim. A task is a band of columns, cut
-// by rows into pieces.
+// A row of results at a time: for inputs whose elements lie closest along the last kept dim. A task is a band
+// of columns, cut by rows into pieces.
 struct ColumnTasks {
   const Reducer& r;
   const ReduceArgs& a;
@@ -255,7 +261,8 @@ int64_t least_stride(int64_t dims, const int64_t* strides) {
 }
 
 void run(const Reducer& r, const ReduceArgs& a) {
-  const bool by_columns = a.kept_dims > 0 && least_stride(a.kept_dims, a.kept_in) < least_stride(a.reduced_dims, a.reduced_in);
+  const bool by_columns =
+      a.kept_dims > 0 && least_stride(a.kept_dims, a.kept_in) < least_stride(a.reduced_dims, a.reduced_in);
   by_columns ? reduce_columns(r, a) : reduce_rows(r, a);
 }
 

@@ -1,10 +1,12 @@
-// What reducers are made of: arithmetic that serves real, half and complex elements alike, and the reducer of operations that
-// are one associative formula, by which each element is loaded and values are combined.
+// What reducers are made of: arithmetic that serves real, half and complex elements alike, and the reducer of
+// operations that are one associative formula, by which each element is loaded and values are combined.
 //
 // Such an Op has: In (the element), Lane (what elements are combined in), Total, Out, all static, and
-//   load(x) -> Lane;  combine(Lane, Lane) -> Lane;  total(Lane) -> Total;  empty() -> Total;  join(Total, Total) -> Total;
-// A block is combined in Lanes, of which many run side by side; blocks are joined as Totals, which may be wider. With float
-// lanes and double totals a sum has the error of about 32 + 6 roundings in the worst case, however long the input.
+//   load(x) -> Lane;  combine(Lane, Lane) -> Lane;  total(Lane) -> Total;  empty() -> Total;  join(Total,
+//   Total) -> Total;
+// A block is combined in Lanes, of which many run side by side; blocks are joined as Totals, which may be
+// wider. With float lanes and double totals a sum has the error of about 32 + 6 roundings in the worst case,
+// however long the input.
 #pragma once
 
 #include "core/half.h"
@@ -21,9 +23,11 @@ void fill_reduce_moments(ReduceTable& table);
 
 namespace {
 
-inline constexpr int64_t kBlock = 8192;    // 32 KB of floats: what a reducer may read twice from L1
-inline constexpr int64_t kBlockRows = 32;  // rows combined in the element's own precision before they are joined to totals
-inline constexpr int64_t kMaxCols = 1024;  // their totals stay in L1, and 4 KB of a row at a time suit the prefetcher
+inline constexpr int64_t kBlock = 8192;  // 32 KB of floats: what a reducer may read twice from L1
+inline constexpr int64_t kBlockRows =
+    32;  // rows combined in the element's own precision before they are joined to totals
+inline constexpr int64_t kMaxCols =
+    1024;  // their totals stay in L1, and 4 KB of a row at a time suit the prefetcher
 
 constexpr CT_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr CT_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -53,8 +57,8 @@ using element_t = typename Element<T>::type;
 template <class T>
 using value_t = element_t<acc_t<T>>;
 
-// The greater or lesser of two, NaN if one is. Two plain choices, which the compiler turns into vector instructions; one with
-// a compound condition it does not.
+// The greater or lesser of two, NaN if one is. Two plain choices, which the compiler turns into vector
+// instructions; one with a compound condition it does not.
 template <bool kMax, class T>
 CT_INLINE T extreme(T a, T b) {
   const T chosen = (kMax ? a > b : a < b) ? a : b;  // b if either is NaN
@@ -63,13 +67,21 @@ CT_INLINE T extreme(T a, T b) {
 }
 
 template <class T>
-CT_INLINE T plus(T a, T b) { return a + b; }
+CT_INLINE T plus(T a, T b) {
+  return a + b;
+}
 template <class T>
-CT_INLINE Cplx<T> plus(Cplx<T> a, Cplx<T> b) { return {a.re + b.re, a.im + b.im}; }
+CT_INLINE Cplx<T> plus(Cplx<T> a, Cplx<T> b) {
+  return {a.re + b.re, a.im + b.im};
+}
 template <class T>
-CT_INLINE T times(T a, T b) { return a * b; }
+CT_INLINE T times(T a, T b) {
+  return a * b;
+}
 template <class T>
-CT_INLINE Cplx<T> times(Cplx<T> a, Cplx<T> b) { return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re}; }
+CT_INLINE Cplx<T> times(Cplx<T> a, Cplx<T> b) {
+  return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
+}
 
 // Lossless or rounding conversion between element, value and wider types.
 template <class To, class From>
@@ -77,7 +89,8 @@ CT_INLINE To convert(From x) {
   if constexpr (is_half_v<To>) {
     return To(static_cast<float>(x));
   } else if constexpr (std::is_same_v<From, Half>) {
-    return static_cast<To>(float16_to_float_soft(x.bits));  // unlike the instruction, it lets loops be vectorised
+    return static_cast<To>(
+        float16_to_float_soft(x.bits));  // unlike the instruction, it lets loops be vectorised
   } else {
     return static_cast<To>(x);
   }
@@ -89,11 +102,15 @@ CT_INLINE To convert(Cplx<T> x) {
 }
 
 template <class T>
-CT_INLINE bool not_zero(T x) { return x != T(0); }
+CT_INLINE bool not_zero(T x) {
+  return x != T(0);
+}
 CT_INLINE bool not_zero(Half x) { return (x.bits & 0x7fffu) != 0; }
 CT_INLINE bool not_zero(BFloat16 x) { return (x.bits & 0x7fffu) != 0; }
 template <class T>
-CT_INLINE bool not_zero(Cplx<T> x) { return (x.re != T(0)) | (x.im != T(0)); }
+CT_INLINE bool not_zero(Cplx<T> x) {
+  return (x.re != T(0)) | (x.im != T(0));
+}
 
 // double for floating values, Cplx<double> for complex ones, int64 for the rest.
 template <class T>
@@ -159,7 +176,8 @@ CT_INLINE void combine_columns(const typename Op::In* CT_RESTRICT p, int64_t row
     const auto* r0 = p + i * stride;
     const auto *r1 = r0 + stride, *r2 = r1 + stride, *r3 = r2 + stride;
     for (int64_t j = 0; j < cols; ++j) {
-      const auto a = Op::load(r0[j]), b = Op::load(r1[j]), c = Op::load(r2[j]), d = Op::load(r3[j]), before = acc[j];
+      const auto a = Op::load(r0[j]), b = Op::load(r1[j]), c = Op::load(r2[j]), d = Op::load(r3[j]),
+                 before = acc[j];
       acc[j] = Op::combine(before, Op::combine(Op::combine(a, b), Op::combine(c, d)));
     }
   }
@@ -183,7 +201,8 @@ struct LaneReducer {
     auto* t = static_cast<Total*>(total);
     *t = Op::join(*t, Op::total(combine_row<Op>(static_cast<const In*>(p), n)));
   }
-  static void columns(const ReduceArgs&, const void* p, int64_t rows, int64_t stride, int64_t cols, int64_t, void* totals) {
+  static void columns(const ReduceArgs&, const void* p, int64_t rows, int64_t stride, int64_t cols, int64_t,
+                      void* totals) {
     Lane acc[kMaxCols];
     combine_columns<Op>(static_cast<const In*>(p), rows, stride, cols, acc);
     for (int64_t j = 0; j < cols; ++j) {
@@ -203,7 +222,8 @@ struct LaneReducer {
 template <class Total, class Finish>
 void write_results(const ReduceArgs& args, const void* totals, int64_t n, int64_t at, int64_t out_stride) {
   auto* out = static_cast<typename Finish::Out*>(args.out[0]) + at;
-  for (int64_t j = 0; j < n; ++j) out[j * out_stride] = Finish::result(args, static_cast<const Total*>(totals)[j]);
+  for (int64_t j = 0; j < n; ++j)
+    out[j * out_stride] = Finish::result(args, static_cast<const Total*>(totals)[j]);
 }
 
 template <class R>

@@ -1,17 +1,19 @@
-// Reductions that read each block twice while it lies in L1, the second time relative to a centre found by the first: variance
-// (the block's mean) and log-sum-exp (its maximum).
+// Reductions that read each block twice while it lies in L1, the second time relative to a centre found by
+// the first: variance (the block's mean) and log-sum-exp (its maximum).
 #include "kernels/cpu/reduce_lanes.h"
 #include "kernels/cpu/vec_math.h"
 
 namespace ctorch::CT_ISA {
 namespace {
 
-// ---- variance -----------------------------------------------------------------------------------------------------------
+// ---- variance
+// -----------------------------------------------------------------------------------------------------------
 
 struct Moments {
   double count, mean, m2;  // m2: the sum of squared distances from the mean
 
-  // Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances" (1979).
+  // Chan, Golub and LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances"
+  // (1979).
   CT_INLINE void join(const Moments& b) {
     const double n = count + b.count, delta = b.mean - mean;
     const double share = n > 0 ? b.count / n : 0.0;
@@ -19,7 +21,8 @@ struct Moments {
     m2 += b.m2 + delta * delta * count * share;
     count = n;
   }
-  // From sums of distances and squared distances from a centre near the mean. What the centre misses is put right.
+  // From sums of distances and squared distances from a centre near the mean. What the centre misses is put
+  // right.
   static CT_INLINE Moments around(double n, double centre, double sum, double squares) {
     const double d = sum / n;
     return {n, centre + d, most_of(0.0, squares - sum * d)};
@@ -69,7 +72,8 @@ struct VarReducer {
     }
     static_cast<Moments*>(total)->join(Moments::around(static_cast<double>(n), centre, sum, square));
   }
-  static void columns(const ReduceArgs&, const void* data, int64_t rows, int64_t stride, int64_t cols, int64_t, void* totals) {
+  static void columns(const ReduceArgs&, const void* data, int64_t rows, int64_t stride, int64_t cols,
+                      int64_t, void* totals) {
     const T* CT_RESTRICT p = static_cast<const T*>(data);
     Lane centre[kMaxCols], sums[kMaxCols], squares[kMaxCols];
     combine_columns<SumOp>(p, rows, stride, cols, centre);
@@ -87,7 +91,8 @@ struct VarReducer {
       }
     }
     for (int64_t j = 0; j < cols; ++j) {
-      static_cast<Moments*>(totals)[j].join(Moments::around(static_cast<double>(rows), centre[j], sums[j], squares[j]));
+      static_cast<Moments*>(totals)[j].join(
+          Moments::around(static_cast<double>(rows), centre[j], sums[j], squares[j]));
     }
   }
   static void join(void* a, const void* b, int64_t n) {
@@ -109,7 +114,8 @@ struct VarReducer {
   }
 };
 
-// ---- log-sum-exp ----------------------------------------------------------------------------------------------------------
+// ---- log-sum-exp
+// ----------------------------------------------------------------------------------------------------------
 
 struct ScaledSum {
   double max, sum;  // stands for sum * e^max
@@ -156,7 +162,8 @@ struct LogSumExpReducer {
     for (int j = 0; j < kLanes; ++j) sum += sums[j];
     add(*static_cast<ScaledSum*>(total), centre, sum);
   }
-  static void columns(const ReduceArgs&, const void* data, int64_t rows, int64_t stride, int64_t cols, int64_t, void* totals) {
+  static void columns(const ReduceArgs&, const void* data, int64_t rows, int64_t stride, int64_t cols,
+                      int64_t, void* totals) {
     const T* CT_RESTRICT p = static_cast<const T*>(data);
     Lane centre[kMaxCols], sums[kMaxCols];
     combine_columns<MaxOp>(p, rows, stride, cols, centre);
@@ -169,7 +176,8 @@ struct LogSumExpReducer {
     }
     for (int64_t j = 0; j < cols; ++j) add(static_cast<ScaledSum*>(totals)[j], centre[j], sums[j]);
   }
-  // A block of nothing but -inf has the sum 0 around 0, and must not raise the maximum; one with inf has it as its maximum.
+  // A block of nothing but -inf has the sum 0 around 0, and must not raise the maximum; one with inf has it
+  // as its maximum.
   static CT_INLINE void add(ScaledSum& t, double centre, double sum) {
     if (sum == __builtin_inf()) return t.join({sum, 1});
     if (sum != 0) t.join({centre, sum});

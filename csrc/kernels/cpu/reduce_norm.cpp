@@ -19,16 +19,24 @@ template <class T>
 using magnitude_t = typename RealPart<value_t<T>>::type;
 
 template <class T>
-CT_INLINE T magnitude(T x) { return x < 0 ? -x : x; }
+CT_INLINE T magnitude(T x) {
+  return x < 0 ? -x : x;
+}
 CT_INLINE float magnitude(float x) { return __builtin_fabsf(x); }
 CT_INLINE double magnitude(double x) { return __builtin_fabs(x); }
-CT_INLINE float magnitude(Cplx<float> x) { return static_cast<float>(__builtin_sqrt(double{x.re} * x.re + double{x.im} * x.im)); }
+CT_INLINE float magnitude(Cplx<float> x) {
+  return static_cast<float>(__builtin_sqrt(double{x.re} * x.re + double{x.im} * x.im));
+}
 CT_INLINE double magnitude(Cplx<double> x) { return ::hypot(x.re, x.im); }
 
 template <class T>
-CT_INLINE T squared(T x) { return x * x; }
+CT_INLINE T squared(T x) {
+  return x * x;
+}
 template <class T>
-CT_INLINE T squared(Cplx<T> x) { return x.re * x.re + x.im * x.im; }
+CT_INLINE T squared(Cplx<T> x) {
+  return x.re * x.re + x.im * x.im;
+}
 
 template <class T>
 struct NormBase {
@@ -72,7 +80,8 @@ struct NormPReducer {
     for (int64_t i = 0; i < n; ++i) sum += term(static_cast<const In*>(p)[i], args.param);
     *static_cast<double*>(total) += sum;
   }
-  static void columns(const ReduceArgs& args, const void* p, int64_t rows, int64_t stride, int64_t cols, int64_t, void* totals) {
+  static void columns(const ReduceArgs& args, const void* p, int64_t rows, int64_t stride, int64_t cols,
+                      int64_t, void* totals) {
     for (int64_t i = 0; i < rows; ++i) {
       const In* r = static_cast<const In*>(p) + i * stride;
       for (int64_t j = 0; j < cols; ++j) static_cast<double*>(totals)[j] += term(r[j], args.param);
@@ -103,7 +112,9 @@ struct Root {
 template <class T>
 struct RootP {
   using Out = out_t<T>;
-  static CT_INLINE Out result(const ReduceArgs& args, double x) { return convert<Out>(__builtin_pow(x, 1 / args.param)); }
+  static CT_INLINE Out result(const ReduceArgs& args, double x) {
+    return convert<Out>(__builtin_pow(x, 1 / args.param));
+  }
 };
 
 template <class... Ts>

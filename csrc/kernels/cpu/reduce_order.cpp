@@ -40,7 +40,8 @@ struct Same {
   static CT_INLINE Out result(const ReduceArgs&, acc_t<Out> x) { return convert<Out>(x); }
 };
 
-// ---- with the index ---------------------------------------------------------------------------------------------------
+// ---- with the index
+// ---------------------------------------------------------------------------------------------------
 
 template <class V>
 struct Found {
@@ -94,8 +95,8 @@ struct IndexReducer {
     while (i < n - 1 && !hit(Op::load(p[i]), best)) ++i;
     return i;
   }
-  static void columns(const ReduceArgs&, const void* data, int64_t rows, int64_t stride, int64_t cols, int64_t start,
-                      void* totals) {
+  static void columns(const ReduceArgs&, const void* data, int64_t rows, int64_t stride, int64_t cols,
+                      int64_t start, void* totals) {
     const In* CT_RESTRICT p = static_cast<const In*>(data);
     Wide best[kMaxCols];
     Row where[kMaxCols];
@@ -123,11 +124,13 @@ struct IndexReducer {
       if (from.index >= 0) join_one(static_cast<Total*>(a)[j], from.value, from.index);
     }
   }
-  static void write_index(const ReduceArgs& args, const void* totals, int64_t n, int64_t at, int64_t out_stride) {
+  static void write_index(const ReduceArgs& args, const void* totals, int64_t n, int64_t at,
+                          int64_t out_stride) {
     auto* out = static_cast<int64_t*>(args.out[0]) + at;
     for (int64_t j = 0; j < n; ++j) out[j * out_stride] = static_cast<const Total*>(totals)[j].index;
   }
-  static void write_both(const ReduceArgs& args, const void* totals, int64_t n, int64_t at, int64_t out_stride) {
+  static void write_both(const ReduceArgs& args, const void* totals, int64_t n, int64_t at,
+                         int64_t out_stride) {
     auto* values = static_cast<In*>(args.out[0]) + at;
     auto* indices = static_cast<int64_t*>(args.out[1]) + at;
     for (int64_t j = 0; j < n; ++j) {

@@ -99,7 +99,8 @@ struct IsAny {
 template <class Op, class... Ts>
 void fill_counts(ReduceTable& table) {
   ((entry<Ts>(table, Reduce::count_nonzero) = lane_reducer<Op, Counted>(),
-    entry<Ts>(table, Reduce::all) = lane_reducer<Op, IsAll>(), entry<Ts>(table, Reduce::any) = lane_reducer<Op, IsAny>()),
+    entry<Ts>(table, Reduce::all) = lane_reducer<Op, IsAll>(),
+    entry<Ts>(table, Reduce::any) = lane_reducer<Op, IsAny>()),
    ...);
 }
 template <class... Ts>

@@ -1,20 +1,21 @@
-// Loops over a row in steps of a fixed number of lanes, which the compiler turns into whole vectors. The rest of a row
-// goes through a padded copy, so that it takes one vector step too, and not up to kLanes - 1 scalar ones.
+// Loops over a row in steps of a fixed number of lanes, which the compiler turns into whole vectors. The rest
+// of a row goes through a padded copy, so that it takes one vector step too, and not up to kLanes - 1 scalar
+// ones.
 #pragma once
 
 #include <cstring>
 
+#include "core/dtype.h"
 #include "core/half.h"
 #include "core/macros.h"
-#include "core/dtype.h"
 
 namespace ctorch::CT_ISA {
 namespace {
 
 inline constexpr int kLanes = 32;
 
-// Between elements and what they are computed in. float16 is converted by arithmetic: the instruction for it would keep loops from
-// being vectorised.
+// Between elements and what they are computed in. float16 is converted by arithmetic: the instruction for it
+// would keep loops from being vectorised.
 template <class T>
 CT_INLINE acc_t<T> widen(T x) {
   if constexpr (std::is_same_v<T, Half>) {

@@ -1,6 +1,6 @@
-// Scans. Over a row (inner == 1) a running sum is a chain of dependent additions, 4 cycles each: so four quarters of a block
-// run side by side, and are then raised by what comes before them. Long rows are cut into pieces of one size, whose
-// totals are found first.
+// Scans. Over a row (inner == 1) a running sum is a chain of dependent additions, 4 cycles each: so four
+// quarters of a block run side by side, and are then raised by what comes before them. Long rows are cut into
+// pieces of one size, whose totals are found first.
 #include "kernels/scan.h"
 
 #include "core/parallel.h"
@@ -25,7 +25,8 @@ struct Cplx {
 template <class T>
 struct Scanned {
   using Element = T;
-  using Acc = std::conditional_t<is_half_v<T>, float, std::conditional_t<std::is_same_v<T, float>, double, T>>;
+  using Acc =
+      std::conditional_t<is_half_v<T>, float, std::conditional_t<std::is_same_v<T, float>, double, T>>;
 };
 template <>
 struct Scanned<complex64_t> {
@@ -54,17 +55,27 @@ CT_INLINE To convert(Cplx<T> x) {
 
 struct Plus {
   template <class A>
-  static CT_INLINE A join(A a, A b) { return static_cast<A>(a + b); }
+  static CT_INLINE A join(A a, A b) {
+    return static_cast<A>(a + b);
+  }
   template <class A>
-  static CT_INLINE Cplx<A> join(Cplx<A> a, Cplx<A> b) { return {a.re + b.re, a.im + b.im}; }
+  static CT_INLINE Cplx<A> join(Cplx<A> a, Cplx<A> b) {
+    return {a.re + b.re, a.im + b.im};
+  }
   template <class A>
-  static CT_INLINE A identity() { return A{}; }
+  static CT_INLINE A identity() {
+    return A{};
+  }
 };
 struct Times {
   template <class A>
-  static CT_INLINE A join(A a, A b) { return static_cast<A>(a * b); }
+  static CT_INLINE A join(A a, A b) {
+    return static_cast<A>(a * b);
+  }
   template <class A>
-  static CT_INLINE Cplx<A> join(Cplx<A> a, Cplx<A> b) { return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re}; }
+  static CT_INLINE Cplx<A> join(Cplx<A> a, Cplx<A> b) {
+    return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
+  }
   template <class A>
   static CT_INLINE A identity() {
     if constexpr (requires(A a) { a.re; }) {
@@ -81,8 +92,23 @@ struct LogPlus {
     if (a != a || b != b || high - high != 0) return a != a ? a : b != b ? b : high;  // NaN, or infinite
     return high + static_cast<A>(__builtin_log1p(__builtin_exp(double{low} - double{high})));
   }
+  // log(e^a + e^b) = high + log(1 + e^(low - high)), with the greater real part as `high`.
+  static CT_INLINE Cplx<double> join(Cplx<double> a, Cplx<double> b) {
+    const bool first = a.re > b.re;
+    const Cplx<double> high = first ? a : b, low = first ? b : a;
+    if (low.re == -__builtin_inf()) return high;
+    const double size = __builtin_exp(low.re - high.re), angle = low.im - high.im;
+    const double re = 1 + size * __builtin_cos(angle), im = size * __builtin_sin(angle);
+    return {high.re + __builtin_log(__builtin_sqrt(re * re + im * im)), high.im + __builtin_atan2(im, re)};
+  }
   template <class A>
-  static CT_INLINE A identity() { return -__builtin_inf(); }
+  static CT_INLINE A identity() {
+    if constexpr (requires(A a) { a.re; }) {
+      return {-__builtin_inf(), 0};
+    } else {
+      return -__builtin_inf();
+    }
+  }
 };
 
 template <class T, class Op>
@@ -165,23 +191,24 @@ struct Scan {
   static void columns(const ScanArgs& a) {
     constexpr int64_t kBand = 256;
     const int64_t bands = (a.inner + kBand - 1) / kBand;
-    parallel_for(0, a.outer * bands, most(1, kLeastWork / (a.n * least(a.inner, kBand))), [&](int64_t from, int64_t to) {
-      A s[kBand];
-      for (int64_t t = from; t < to; ++t) {
-        const int64_t first = t % bands * kBand, cols = least(kBand, a.inner - first);
-        const int64_t at = t / bands * a.n * a.inner + first;
-        for (int64_t j = 0; j < cols; ++j) s[j] = Op::template identity<A>();
-        for (int64_t i = 0; i < a.n; ++i) {
-          const E* p = static_cast<const E*>(a.in) + at + i * a.inner;
-          E* out = static_cast<E*>(a.out) + at + i * a.inner;
+    parallel_for(0, a.outer * bands, most(1, kLeastWork / (a.n * least(a.inner, kBand))),
+                 [&](int64_t from, int64_t to) {
+                   A s[kBand];
+                   for (int64_t t = from; t < to; ++t) {
+                     const int64_t first = t % bands * kBand, cols = least(kBand, a.inner - first);
+                     const int64_t at = t / bands * a.n * a.inner + first;
+                     for (int64_t j = 0; j < cols; ++j) s[j] = Op::template identity<A>();
+                     for (int64_t i = 0; i < a.n; ++i) {
+                       const E* p = static_cast<const E*>(a.in) + at + i * a.inner;
+                       E* out = static_cast<E*>(a.out) + at + i * a.inner;
 #pragma GCC ivdep
-          for (int64_t j = 0; j < cols; ++j) {
-            s[j] = Op::join(s[j], convert<A>(p[j]));
-            out[j] = convert<E>(s[j]);
-          }
-        }
-      }
-    });
+                       for (int64_t j = 0; j < cols; ++j) {
+                         s[j] = Op::join(s[j], convert<A>(p[j]));
+                         out[j] = convert<E>(s[j]);
+                       }
+                     }
+                   }
+                 });
   }
   static void run(const ScanArgs& a) { a.inner == 1 ? rows(a) : columns(a); }
 };
@@ -213,12 +240,14 @@ void extremes(const ScanArgs& a) {
 
 template <class... Ts>
 void fill_arithmetic(ScanTable& t, TypeList<Ts...>) {
-  ((t.cumsum[static_cast<int>(dtype_of<Ts>)] = &Scan<Ts, Plus>::run, t.cumprod[static_cast<int>(dtype_of<Ts>)] = &Scan<Ts, Times>::run),
+  ((t.cumsum[static_cast<int>(dtype_of<Ts>)] = &Scan<Ts, Plus>::run,
+    t.cumprod[static_cast<int>(dtype_of<Ts>)] = &Scan<Ts, Times>::run),
    ...);
 }
 template <class... Ts>
 void fill_extremes(ScanTable& t, TypeList<Ts...>) {
-  ((t.cummax[static_cast<int>(dtype_of<Ts>)] = &extremes<Ts, true>, t.cummin[static_cast<int>(dtype_of<Ts>)] = &extremes<Ts, false>),
+  ((t.cummax[static_cast<int>(dtype_of<Ts>)] = &extremes<Ts, true>,
+    t.cummin[static_cast<int>(dtype_of<Ts>)] = &extremes<Ts, false>),
    ...);
 }
 template <class... Ts>
@@ -231,7 +260,7 @@ void fill_log(ScanTable& t, TypeList<Ts...>) {
 void fill_scan(ScanTable& table) {
   fill_arithmetic(table, Numbers{});
   fill_extremes(table, OrderedTypes{});
-  fill_log(table, Floats{});
+  fill_log(table, FloatsAndComplexes{});
 }
 
 }  // namespace ctorch::CT_ISA

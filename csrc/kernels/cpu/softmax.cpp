@@ -1,5 +1,5 @@
-// Softmax: y = e^(x - max) / sum e^(x - max). A row lies in L1 or L2 while it is read three times; where the map runs over an
-// outer dim, bands of columns take the place of rows.
+// Softmax: y = e^(x - max) / sum e^(x - max). A row lies in L1 or L2 while it is read three times; where the
+// map runs over an outer dim, bands of columns take the place of rows.
 #include "kernels/softmax.h"
 
 #include "core/parallel.h"
@@ -11,13 +11,14 @@ namespace {
 
 constexpr int64_t kLeastWork = 8192;  // elements, of about 1 ns each, that are worth handing to a thread
 constexpr int64_t kSumRun = 8192;     // elements whose sum is kept in the lanes' own precision
-constexpr int64_t kBand = 256;        // columns of a band: narrower ones, which would fit the L2 whole, lose more to the pages touched
+constexpr int64_t kBand =
+    256;  // columns of a band: narrower ones, which would fit the L2 whole, lose more to the pages touched
 
 constexpr CT_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr CT_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-// e^x for x <= 0, or 0 where that would not be a normal number: such results, of masked elements say, would cost an assist of
-// the processor of about 150 cycles each.
+// e^x for x <= 0, or 0 where that would not be a normal number: such results, of masked elements say, would
+// cost an assist of the processor of about 150 cycles each.
 CT_INLINE float exp_below_zero(float x) {
   const float e = math::exp(x < -87.0f ? -87.0f : x);
   return x < -87.0f ? 0.0f : e;
@@ -41,9 +42,10 @@ struct SoftmaxRow {
     double total = 0;
     for (int64_t i = 0; i < n; i += kSumRun) {
       Lanes<V> sum(0);
-      read_lanes(x + i, least(kSumRun, n - i), -__builtin_inf(), [&](const T* p) __attribute__((always_inline)) {
-        for (int j = 0; j < kLanes; ++j) sum[j] += exp_below_zero(widen(p[j]) - max);
-      });
+      read_lanes(x + i, least(kSumRun, n - i), -__builtin_inf(),
+                 [&](const T* p) __attribute__((always_inline)) {
+                   for (int j = 0; j < kLanes; ++j) sum[j] += exp_below_zero(widen(p[j]) - max);
+                 });
       total += sum.sum();
     }
     return total;
@@ -55,13 +57,14 @@ struct SoftmaxRow {
       double total = 0;
       for (int64_t i = 0; i < n; i += kSumRun) {
         Lanes<V> sum(0);
-        map_lanes(x + i, y + i, least(kSumRun, n - i), -__builtin_inf(), [&](const T* p, T* q) __attribute__((always_inline)) {
-          for (int j = 0; j < kLanes; ++j) {
-            const V e = exp_below_zero(p[j] - max);
-            q[j] = e;
-            sum[j] += e;
-          }
-        });
+        map_lanes(x + i, y + i, least(kSumRun, n - i), -__builtin_inf(),
+                  [&](const T* p, T* q) __attribute__((always_inline)) {
+                    for (int j = 0; j < kLanes; ++j) {
+                      const V e = exp_below_zero(p[j] - max);
+                      q[j] = e;
+                      sum[j] += e;
+                    }
+                  });
         total += sum.sum();
       }
       const V scale = static_cast<V>(1 / total);
@@ -82,9 +85,10 @@ struct SoftmaxRow {
     double total = 0;
     for (int64_t i = 0; i < n; i += kSumRun) {
       Lanes<V> sum(0);
-      read_lanes2(y + i, g + i, least(kSumRun, n - i), [&](const T* p, const T* q) __attribute__((always_inline)) {
-        for (int j = 0; j < kLanes; ++j) sum[j] += widen(p[j]) * widen(q[j]);
-      });
+      read_lanes2(y + i, g + i, least(kSumRun, n - i),
+                  [&](const T* p, const T* q) __attribute__((always_inline)) {
+                    for (int j = 0; j < kLanes; ++j) sum[j] += widen(p[j]) * widen(q[j]);
+                  });
       total += sum.sum();
     }
     const V dot = static_cast<V>(total);
@@ -120,20 +124,22 @@ template <class T>
 struct SoftmaxBand {
   using V = acc_t<T>;
 
-  static CT_INLINE void max_of(const T* CT_RESTRICT x, int64_t n, int64_t inner, int64_t cols, V* CT_RESTRICT max) {
+  static CT_INLINE void max_of(const T* CT_RESTRICT x, int64_t n, int64_t inner, int64_t cols,
+                               V* CT_RESTRICT max) {
     for (int64_t j = 0; j < cols; ++j) max[j] = widen(x[j]);
     for (int64_t i = 1; i < n; ++i) {
       for (int64_t j = 0; j < cols; ++j) max[j] = Lanes<V>::greater(max[j], widen(x[i * inner + j]));
     }
   }
-  static CT_INLINE void sum_exp(const T* CT_RESTRICT x, int64_t n, int64_t inner, int64_t cols, const V* CT_RESTRICT max,
-                                V* CT_RESTRICT sum) {
+  static CT_INLINE void sum_exp(const T* CT_RESTRICT x, int64_t n, int64_t inner, int64_t cols,
+                                const V* CT_RESTRICT max, V* CT_RESTRICT sum) {
     for (int64_t j = 0; j < cols; ++j) sum[j] = 0;
     for (int64_t i = 0; i < n; ++i) {
       for (int64_t j = 0; j < cols; ++j) sum[j] += exp_below_zero(widen(x[i * inner + j]) - max[j]);
     }
   }
-  static CT_NOINLINE void softmax(const T* CT_RESTRICT x, T* CT_RESTRICT y, int64_t n, int64_t inner, int64_t cols) {
+  static CT_NOINLINE void softmax(const T* CT_RESTRICT x, T* CT_RESTRICT y, int64_t n, int64_t inner,
+                                  int64_t cols) {
     V max[kBand], sum[kBand];
     max_of(x, n, inner, cols, max);
     if constexpr (SoftmaxRow<T>::kStore) {
@@ -159,17 +165,19 @@ struct SoftmaxBand {
       }
     }
   }
-  static CT_NOINLINE void log_softmax(const T* CT_RESTRICT x, T* CT_RESTRICT y, int64_t n, int64_t inner, int64_t cols) {
+  static CT_NOINLINE void log_softmax(const T* CT_RESTRICT x, T* CT_RESTRICT y, int64_t n, int64_t inner,
+                                      int64_t cols) {
     V max[kBand], sum[kBand];
     max_of(x, n, inner, cols, max);
     sum_exp(x, n, inner, cols, max, sum);
     for (int64_t j = 0; j < cols; ++j) sum[j] = math::log(sum[j]);
     for (int64_t i = 0; i < n; ++i) {
-      for (int64_t j = 0; j < cols; ++j) y[i * inner + j] = narrow<T>(widen(x[i * inner + j]) - max[j] - sum[j]);
+      for (int64_t j = 0; j < cols; ++j)
+        y[i * inner + j] = narrow<T>(widen(x[i * inner + j]) - max[j] - sum[j]);
     }
   }
-  static CT_NOINLINE void softmax_backward(const T* CT_RESTRICT y, const T* CT_RESTRICT g, T* CT_RESTRICT out, int64_t n,
-                                           int64_t inner, int64_t cols) {
+  static CT_NOINLINE void softmax_backward(const T* CT_RESTRICT y, const T* CT_RESTRICT g, T* CT_RESTRICT out,
+                                           int64_t n, int64_t inner, int64_t cols) {
     V dot[kBand];
     for (int64_t j = 0; j < cols; ++j) dot[j] = 0;
     for (int64_t i = 0; i < n; ++i) {
@@ -181,8 +189,8 @@ struct SoftmaxBand {
       }
     }
   }
-  static CT_NOINLINE void log_softmax_backward(const T* CT_RESTRICT y, const T* CT_RESTRICT g, T* CT_RESTRICT out, int64_t n,
-                                               int64_t inner, int64_t cols) {
+  static CT_NOINLINE void log_softmax_backward(const T* CT_RESTRICT y, const T* CT_RESTRICT g,
+                                               T* CT_RESTRICT out, int64_t n, int64_t inner, int64_t cols) {
     V sum[kBand];
     for (int64_t j = 0; j < cols; ++j) sum[j] = 0;
     for (int64_t i = 0; i < n; ++i) {
@@ -190,7 +198,8 @@ struct SoftmaxBand {
     }
     for (int64_t i = 0; i < n; ++i) {
       for (int64_t j = 0; j < cols; ++j) {
-        out[i * inner + j] = narrow<T>(widen(g[i * inner + j]) - exp_below_zero(widen(y[i * inner + j])) * sum[j]);
+        out[i * inner + j] =
+            narrow<T>(widen(g[i * inner + j]) - exp_below_zero(widen(y[i * inner + j])) * sum[j]);
       }
     }
   }
@@ -207,12 +216,13 @@ CT_INLINE void for_lines(const SoftmaxArgs& a, Row row, Band band) {
     return parallel_for(0, a.outer, most(1, kLeastWork / a.n), rows);
   }
   const int64_t bands = (a.inner + kBand - 1) / kBand;
-  parallel_for(0, a.outer * bands, most(1, kLeastWork / (a.n * least(a.inner, kBand))), [&](int64_t from, int64_t to) {
-    for (int64_t t = from; t < to; ++t) {
-      const int64_t first = t % bands * kBand;
-      band(t / bands * a.n * a.inner + first, least(kBand, a.inner - first));
-    }
-  });
+  parallel_for(0, a.outer * bands, most(1, kLeastWork / (a.n * least(a.inner, kBand))),
+               [&](int64_t from, int64_t to) {
+                 for (int64_t t = from; t < to; ++t) {
+                   const int64_t first = t % bands * kBand;
+                   band(t / bands * a.n * a.inner + first, least(kBand, a.inner - first));
+                 }
+               });
 }
 
 template <class T, bool kLog>
@@ -221,7 +231,9 @@ void forward(const SoftmaxArgs& a) {
   T* y = static_cast<T*>(a.out);
   for_lines(
       a,
-      [&](int64_t at) { kLog ? SoftmaxRow<T>::log_softmax(x + at, y + at, a.n) : SoftmaxRow<T>::softmax(x + at, y + at, a.n); },
+      [&](int64_t at) {
+        kLog ? SoftmaxRow<T>::log_softmax(x + at, y + at, a.n) : SoftmaxRow<T>::softmax(x + at, y + at, a.n);
+      },
       [&](int64_t at, int64_t cols) {
         kLog ? SoftmaxBand<T>::log_softmax(x + at, y + at, a.n, a.inner, cols)
              : SoftmaxBand<T>::softmax(x + at, y + at, a.n, a.inner, cols);

@@ -1,5 +1,5 @@
-// Optimizer steps. The formulas and their operands: kernels/update.h. Each element's new state is written before the parameter is
-// computed from it, as a half type rounds it on the way, and PyTorch's steps do too.
+// Optimizer steps. The formulas and their operands: kernels/update.h. Each element's new state is written
+// before the parameter is computed from it, as a half type rounds it on the way, and PyTorch's steps do too.
 #include "kernels/update.h"
 
 #include "core/macros.h"
@@ -39,7 +39,8 @@ void sgd_loop(const SgdArgs& args, int64_t from, int64_t to) {
 template <class T, Momentum kMomentum>
 void sgd_decay(const SgdArgs& args, int64_t from, int64_t to) {
   // Without decay its term is left out: 0 * param would make a NaN of an infinite parameter.
-  args.weight_decay != 0 ? sgd_loop<T, kMomentum, true>(args, from, to) : sgd_loop<T, kMomentum, false>(args, from, to);
+  args.weight_decay != 0 ? sgd_loop<T, kMomentum, true>(args, from, to)
+                         : sgd_loop<T, kMomentum, false>(args, from, to);
 }
 
 template <class T>
