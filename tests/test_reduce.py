@@ -384,6 +384,18 @@ def test_softmax_of_masked_and_large_values():
         same(x.log_softmax(dim), y.log_softmax(dim))
 
 
+@pytest.mark.parametrize("order", [None, "fro", "nuc", 1, -1, 2, -2, math.inf, -math.inf])
+def test_matrix_norms(order):
+    x, y = pair((4, 3), "float64")
+    same(ctorch.linalg.norm(x, order), torch.linalg.norm(y, order))
+    same(ctorch.linalg.norm(x, order, (1, 0), True), torch.linalg.norm(y, order, (1, 0), True))
+    if order is not None:
+        x, y = pair((2, 4, 3), "float64")
+        same(ctorch.linalg.matrix_norm(x, order, (0, 2)), torch.linalg.matrix_norm(y, order, (0, 2)))
+        x.requires_grad_()
+        assert ctorch.autograd.gradcheck(lambda t: ctorch.linalg.matrix_norm(t, order), (x,))
+
+
 GRADIENTS = {
     "sum": lambda t: t.sum(1),
     "mean": lambda t: t.mean((0, 2), keepdim=True),
@@ -414,7 +426,7 @@ GRADIENTS = {
     "softmax": lambda t: t.softmax(1),
     "log_softmax": lambda t: t.log_softmax(-1),
     "trace": lambda t: t[0].trace(),
-    "dist": lambda t: ctorch.dist(t, t[0], 2) + ctorch.dist(t.flip(0), t, 1.5),
+    "dist": lambda t: ctorch.dist(t, t[0], 2) + ctorch.dist(t.flip(0) + 9, t, 1.5),
 }
 
 
