@@ -87,7 +87,7 @@ void masked_scatter(void* out, const uint8_t* mask, int64_t n, const int64_t* st
 void nonzero(const uint8_t* mask, int64_t n, const int64_t* starts, int64_t ndim, const int64_t* sizes,
              int64_t* out, int64_t n_true) {
   for_each_block(mask, n, starts, [&](int64_t base, int64_t start, int64_t count, const uint16_t* at) {
-    if (ndim == 0) return;
+    if (ndim == 0 || count == 0) return;
     int64_t flat[kMaskBlock];
     for (int64_t k = 0; k < count; ++k) flat[k] = base + at[k];
     for (int64_t d = ndim - 1; d > 0; --d) {
