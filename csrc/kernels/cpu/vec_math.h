@@ -142,9 +142,10 @@ struct LogParts {
 };
 CT_FORMULA LogParts split_log(float x) {
   bool subnormal = x < 1.17549435e-38f;
-  int32_t bits = bit_cast<int32_t>(subnormal ? x * 0x1p23f : x);
-  int32_t e = (bits - 0x3f3504f3) >> 23;
-  return {bit_cast<float>(bits - (e << 23)), static_cast<float>(subnormal ? e - 23 : e)};
+  uint32_t bits = bit_cast<uint32_t>(subnormal ? x * 0x1p23f : x);  // unsigned, as NaN may wrap round
+  int32_t e = static_cast<int32_t>(bits - 0x3f3504f3u) >> 23;
+  return {bit_cast<float>(bits - (static_cast<uint32_t>(e) << 23)),
+          static_cast<float>(subnormal ? e - 23 : e)};
 }
 
 // log(1 + f) for 1 + f in [sqrt(1/2), sqrt(2)], as a sum whose first part is f.

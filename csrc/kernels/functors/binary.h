@@ -40,8 +40,10 @@ struct AddScaled : Binary {  // a + alpha b
       return a + cx::mul(alpha, b);
     else if constexpr (std::is_floating_point_v<T>)
       return math::fma(alpha, b, a);
-    else
-      return static_cast<T>(a + static_cast<T>(alpha * b));
+    else {
+      using Wide = std::conditional_t<sizeof(T) == 8, uint64_t, uint32_t>;  // int would overflow
+      return static_cast<T>(a + static_cast<T>(static_cast<Wide>(alpha) * b));
+    }
   }
 };
 struct Sub : Binary {
