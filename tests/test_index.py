@@ -260,6 +260,7 @@ INDEXED = {
     "pair": lambda x: x[[0, 2, 0], [1, 1, 1]],
     "split": lambda x: x[[0, 2], None, [1, 1]],
     "mask": lambda x: x[ctorch.tensor([True, False, True])],
+    "whole_mask": lambda x: x[x.detach() > 1],
     "index_select": lambda x: x.index_select(1, ctorch.tensor([3, 0, 3])),
     "gather": lambda x: x.gather(1, ctorch.tensor([[0, 0], [1, 3], [2, 2]])),
     "take": lambda x: x.take(ctorch.tensor([[0, -1], [5, 5]])),

@@ -232,6 +232,55 @@ def block_diag(*tensors: Tensor) -> Tensor:
     return _C.cat(rows, 0)
 
 
+def _check_factor(name: str, factor: int, input: Tensor) -> None:
+    if input.dim() < 3:
+        raise RuntimeError(f"{name} expects input to have at least 3 dimensions, but got {input.dim()}")
+    if factor <= 0:
+        raise RuntimeError(f"{name} expects a positive factor, but got {factor}")
+
+
+@_public
+def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
+    """(..., C * r * r, H, W) to (..., C, H * r, W * r): groups of channels become squares of pixels."""
+    r = upscale_factor
+    _check_factor("pixel_shuffle", r, input)
+    *batch, c, h, w = input.shape
+    if c % (r * r):
+        raise RuntimeError(
+            "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square of "
+            f"upscale_factor, but input.size(-3)={c} is not divisible by {r * r}"
+        )
+    x = input.reshape(*batch, c // (r * r), r, r, h, w)
+    return x.movedim((-4, -3), (-3, -1)).reshape(*batch, c // (r * r), h * r, w * r)
+
+
+@_public
+def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
+    """The inverse of pixel_shuffle(): (..., C, H * r, W * r) to (..., C * r * r, H, W)."""
+    r = downscale_factor
+    _check_factor("pixel_unshuffle", r, input)
+    *batch, c, h, w = input.shape
+    if h % r or w % r:
+        raise RuntimeError(
+            f"pixel_unshuffle expects height and width to be divisible by downscale_factor, got {(h, w)} and {r}"
+        )
+    x = input.reshape(*batch, c, h // r, r, w // r, r)
+    return x.movedim((-3, -1), (-4, -3)).reshape(*batch, c * r * r, h // r, w // r)
+
+
+@_public
+def channel_shuffle(input: Tensor, groups: int) -> Tensor:
+    """Channels (dim 1) in the order that takes one of each group in turn."""
+    if input.dim() < 3:
+        raise RuntimeError(
+            f"channel_shuffle expects input with > 2 dims, but got input with sizes {tuple(input.shape)}"
+        )
+    if groups <= 0 or input.shape[1] % groups:
+        raise RuntimeError(f"channel_shuffle: {input.shape[1]} channels are not divisible by {groups} groups")
+    n, c, *rest = input.shape
+    return input.reshape(n, groups, c // groups, *rest).transpose(1, 2).reshape(n, c, *rest)
+
+
 # ---- indexing --------------------------------------------------------------------------------------------
 
 

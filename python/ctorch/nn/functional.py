@@ -15,6 +15,7 @@ import ctorch
 
 from .. import _C
 from .._C import Tensor
+from ..composite import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from .losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -38,6 +39,7 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",
+    "channel_shuffle",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -79,6 +81,8 @@ __all__ = [
     "one_hot",
     "pad",
     "pairwise_distance",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "prelu",
     "relu",
     "relu6",

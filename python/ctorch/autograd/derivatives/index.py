@@ -25,6 +25,11 @@ def _leading_dims(indices):
     return dims
 
 
+def _is_mask_alone(indices):
+    """Then no element is named twice, and adding up is not needed."""
+    return len(indices) == 1 and indices[0].dtype == _C.bool
+
+
 # ---- x[...] ----
 
 
@@ -39,7 +44,9 @@ define("_basic_index_backward", grad=lambda g, items: _C._basic_index(g, items))
 define(
     "_index",
     node="IndexBackward0",
-    input=lambda g, input_shape, indices, dims: _C._index_put(_zeros(g, input_shape), indices, dims, g, True),
+    input=lambda g, input_shape, indices, dims: _C._index_put(
+        _zeros(g, input_shape), indices, dims, g, not _is_mask_alone(indices)
+    ),
 )
 define(
     "_index_put",
