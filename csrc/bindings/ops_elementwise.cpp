@@ -77,18 +77,18 @@ void def_arithmetic() {
                     "input / other, of integers too.", kAll);
   def_op<&ops::floor_divide>("floor_divide(Tensor input, Operand other, *, Out out=None) -> Tensor",
                              "input / other, rounded down.", kAll);
-  def_op<&ops::add>("add.number(Scalar input, Tensor other, *, Scalar alpha=1, Out out=None) -> Tensor", "",
+  def_op<&ops::add>("add.number(Scalar input, Operand other, *, Scalar alpha=1, Out out=None) -> Tensor", "",
                     kFunction);
-  def_op<&ops::sub>("sub.number(Scalar input, Tensor other, *, Scalar alpha=1, Out out=None) -> Tensor", "",
+  def_op<&ops::sub>("sub.number(Scalar input, Operand other, *, Scalar alpha=1, Out out=None) -> Tensor", "",
                     kFunction);
-  def_op<&ops::mul>("mul.number(Scalar input, Tensor other, *, Out out=None) -> Tensor", "", kFunction);
+  def_op<&ops::mul>("mul.number(Scalar input, Operand other, *, Out out=None) -> Tensor", "", kFunction);
   def_op<&ops::div_rounded>(
-      "div.number(Scalar input, Tensor other, *, str? rounding_mode=None, Out out=None) -> Tensor", "",
+      "div.number(Scalar input, Operand other, *, str? rounding_mode=None, Out out=None) -> Tensor", "",
       kFunction);
-  def_op<&ops::div>("true_divide.number(Scalar input, Tensor other, *, Out out=None) -> Tensor", "",
+  def_op<&ops::div>("true_divide.number(Scalar input, Operand other, *, Out out=None) -> Tensor", "",
                     kFunction);
-  def_op<&ops::floor_divide>("floor_divide.number(Scalar input, Tensor other, *, Out out=None) -> Tensor", "",
-                             kFunction);
+  def_op<&ops::floor_divide>("floor_divide.number(Scalar input, Operand other, *, Out out=None) -> Tensor",
+                             "", kFunction);
   def_op<&ops::fmod>("fmod(Tensor input, Operand other, *, Out out=None) -> Tensor", fn::Fmod::doc, kAll);
   def_op<&ops::remainder>("remainder(Tensor input, Operand other, *, Out out=None) -> Tensor",
                           fn::Remainder::doc, kAll);

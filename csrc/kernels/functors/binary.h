@@ -319,8 +319,7 @@ struct Logaddexp : VectorBinary {
   CT_FORMULA T operator()(T a, T b) const {
     if constexpr (is_complex_v<T>) {
       T high = a.real() > b.real() ? a : b, low = a.real() > b.real() ? b : a;
-      return high == low && std::isinf(high.real()) ? high
-                                                    : cx::principal(high + cx::log1p(cx::exp(low - high)));
+      return high == low && std::isinf(high.real()) ? high : high + cx::log1p(cx::exp(low - high));
     } else {
       T high = a > b ? a : b, far = math::abs(a - b);
       T y = high + math::log1p(math::exp(-far));

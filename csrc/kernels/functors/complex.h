@@ -76,10 +76,5 @@ template <class R>
 CT_FORMULA Cx<R> pow(Cx<R> a, Cx<R> b) {
   return std::pow(a, b);
 }
-// The same number with an imaginary part in (-pi, pi], as a logarithm has it.
-template <class R>
-CT_FORMULA Cx<R> principal(Cx<R> z) {
-  return Cx<R>(z.real(), std::atan2(std::sin(z.imag()), std::cos(z.imag())));
-}
 
 }  // namespace ctorch::cx
