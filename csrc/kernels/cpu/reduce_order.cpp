@@ -75,10 +75,21 @@ struct IndexReducer {
   static void empty(void* totals, int64_t n) {
     for (int64_t j = 0; j < n; ++j) static_cast<Total*>(totals)[j] = {Value(0), -1};
   }
-  // The extreme first, which needs no indices, then the first place where it stands.
+  // The extreme first, which needs no indices, then the first place where it stands; short rows in one go.
   static void row(const ReduceArgs&, const void* data, int64_t n, int64_t start, void* total) {
     const In* p = static_cast<const In*>(data);
     auto& t = *static_cast<Total*>(total);
+    if (n < 32) {
+      Value best = Op::load(p[0]);
+      int64_t where = 0;
+      for (int64_t i = 1; i < n; ++i) {  // without branches, which random data would mispredict
+        const Value x = Op::load(p[i]);
+        const bool take = better(x, best);
+        best = take ? x : best;
+        where = take ? i : where;
+      }
+      return join_one(t, best, start + where);
+    }
     const Value best = combine_row<Op>(p, n);
     if (t.index >= 0 && !better(best, t.value)) return;
     t = {best, start + first_of(p, n, best)};
