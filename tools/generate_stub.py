@@ -177,6 +177,10 @@ def parse_signature(text: str, tuples: dict[str, list[str]]) -> Signature:
 def function_lines(
     name: str, signatures: list[Signature], indent: str = "", method: bool = False
 ) -> list[str]:
+    if method:  # an overload such as add(Scalar input, Tensor other) is a function's only
+        signatures = [
+            s for s in signatures if s.positional and s.positional[0].type == "Tensor"
+        ] or signatures
     variants = list(dict.fromkeys((text, sig.result) for sig in signatures for text in sig.text(method)))
     lines = []
     for text, result in variants:

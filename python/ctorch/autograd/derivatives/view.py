@@ -46,7 +46,9 @@ define("expand_as", input=lambda g: g, other=None, node="ExpandBackward0")
 
 define(
     "narrow.tensor",
-    input=lambda g, input_shape, dim, start, length: _narrow_backward(g, input_shape, dim, start.item(), length),
+    input=lambda g, input_shape, dim, start, length: _narrow_backward(
+        g, input_shape, dim, start.item(), length
+    ),
     start=None,
     node="SliceBackward0",
 )
