@@ -1,7 +1,5 @@
 """Random numbers: the bits that PyTorch draws on the CPU, for the same seed."""
 
-# ruff: noqa: B023 (closures over loop variables run before the loop goes on)
-
 from __future__ import annotations
 
 import copy
