@@ -113,7 +113,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--epochs", type=int, default=10, help="passes over the data (%(default)s)")
     parser.add_argument("--batch-size", type=int, default=64, help="images in a step (%(default)s)")
-    parser.add_argument("--lr", type=float, default=3e-2, help="learning rate at the start (%(default)s)")
+    parser.add_argument("--lr", type=float, default=2e-2, help="learning rate at the start (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of all random numbers (%(default)s)")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
     return parser.parse_args(argv)
