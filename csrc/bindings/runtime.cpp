@@ -4,7 +4,6 @@
 #include "bindings/py.h"
 #include "core/allocator.h"
 #include "core/cpu_info.h"
-#include "core/float_mode.h"
 #include "core/parallel.h"
 
 namespace ctorch::py {
@@ -36,8 +35,6 @@ void set_threads(int n) {
 void init_runtime(pyb::module_& m) {
   m.def("get_num_threads", &num_threads, "How many threads an operation may use.");
   m.def("set_num_threads", &set_threads, pyb::arg("num"), "Set how many threads an operation may use.");
-  m.def("set_flush_denormal", &set_flush_denormal, pyb::arg("mode"),
-        "Treat denormal numbers as zero, in this thread and the loops that it starts. Returns whether the CPU can.");
   m.def("_available_cpus", &available_cpus, "CPUs that this process may use.");
   m.def("memory_stats", &stats, "Counters of the memory for tensors: a dict of bytes and counts.");
   m.def("reset_peak_memory_stats", &reset_peak_memory_stats, "Set the peaks to the current values.");

@@ -9,6 +9,10 @@ def _no() -> bool:
     return False
 
 
+def _yes() -> bool:
+    return True
+
+
 cudnn = SimpleNamespace(
     benchmark=False, deterministic=False, enabled=False, allow_tf32=False, is_available=_no, version=lambda: None,
     is_acceptable=lambda tensor: False,
@@ -20,4 +24,4 @@ cuda = SimpleNamespace(
 mps = SimpleNamespace(is_available=_no, is_built=_no)
 mkl = SimpleNamespace(is_available=_no)
 mkldnn = SimpleNamespace(is_available=_no, enabled=False)
-openmp = SimpleNamespace(is_available=_no)  # the threads are a pool of the engine's own
+openmp = SimpleNamespace(is_available=_yes)
