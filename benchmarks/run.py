@@ -1,8 +1,8 @@
 """Paired benchmarks of ctorch against PyTorch: two processes, one per side, take turns on every case.
 
-    python benchmarks/run.py                      every target by name: torch's time, ctorch's, the ratio, met
-    or not python benchmarks/run.py --cases all          all cases (some 25 minutes); subset: a representative
-    few python benchmarks/run.py --only gemm/f32 --threads 1,2
+    python benchmarks/run.py                                  the targets, each met or not
+    python benchmarks/run.py --cases all                      all cases, in some 25 minutes (subset: a few)
+    python benchmarks/run.py --only gemm/f32 --threads 1,2    the cases whose name matches
 
 Ratio = A's time / B's: above 1, B is faster. Side A is torch and B is ctorch unless said otherwise. A case
 that raises on a side is missing there; DIFFERS marks results that disagree; "disturbed" a case whose threads

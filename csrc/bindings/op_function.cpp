@@ -40,6 +40,40 @@ void copy_result_out(const Tensor& result, const Tensor& target, const char* op)
   ops::copy_(target, result);
 }
 
+// Several results go into targets of just their dtypes, as PyTorch has it.
+void copy_results_out(PyObject* results, PyObject* targets, const char* op) {
+  const Py_ssize_t n = PyTuple_GET_SIZE(results);
+  auto target = [&](Py_ssize_t i) -> const Tensor& {
+    return as_tensor(PySequence_Fast_GET_ITEM(targets, i));
+  };
+  auto result = [&](Py_ssize_t i) -> const Tensor& { return as_tensor(PyTuple_GET_ITEM(results, i)); };
+  for (Py_ssize_t i = 0; i < n; ++i) {
+    check(target(i).dtype() == result(i).dtype(), op, "(): expected out ", i, " to have dtype ",
+          result(i).dtype(), ", got ", target(i).dtype());
+  }
+  for (Py_ssize_t i = 0; i < n; ++i) copy_result_out(result(i), target(i), op);
+  for (Py_ssize_t i = 0; i < n; ++i) target(i).bump_version();
+}
+
+// PyTorch's warning about targets that held elements of another shape.
+class ResizeWatch {
+ public:
+  explicit ResizeWatch(const Tensor& target)
+      : target_(target.numel() ? target : Tensor()), sizes_(target.sizes()) {}
+  void warn_if_resized(const char* op) const {
+    if (!target_ || same(target_.sizes(), sizes_)) return;
+    const std::string text =
+        concat(op, "(): An output with one or more elements was resized since it had shape ",
+               ShapeText{sizes_}, ", which does not match the required output shape ", target_.sizes(),
+               ". This is deprecated: resize the out tensor to zero elements first, with out.resize_(0).");
+    if (PyErr_WarnEx(PyExc_UserWarning, text.c_str(), 1) < 0) throw_python_error();
+  }
+
+ private:
+  Tensor target_;
+  Dims sizes_;
+};
+
 // x.mul_(y): into x, with the graph told.
 PyObject* run_inplace(const Overload& ov, PyObject** slots) {
   const Tensor& self = first_tensor(slots);
@@ -59,6 +93,16 @@ PyObject* run_inplace(const Overload& ov, PyObject** slots) {
   return Py_NewRef(slots[0]);
 }
 
+// A factory makes its result in the dtype of its target.
+void take_dtype_of_target(const Overload& ov, PyObject** slots, const Tensor& target) {
+  PyObject*& dtype = slots[ov.factory_dtype];
+  check(dtype == Py_None || as_dtype(dtype) == target.dtype(), ov.op->name, "(): dtype ",
+        dtype == Py_None ? target.dtype() : as_dtype(dtype), " does not match dtype of out parameter (",
+        target.dtype(), ")");
+  dtype = wrap(target.dtype());
+  Py_DECREF(dtype);  // dtypes live for ever; slots are borrowed
+}
+
 PyObject* run_out(const Overload& ov, PyObject** slots) {
   const char* op = ov.op->name.c_str();
   PyObject* out = slots[ov.out_index];
@@ -70,6 +114,9 @@ PyObject* run_out(const Overload& ov, PyObject** slots) {
   check(!tracked, op,
         "(): functions with out=... arguments don't support automatic differentiation, but one of the "
         "arguments requires grad.");
+  std::vector<ResizeWatch> watches;
+  for (Py_ssize_t i = 0; i < n; ++i) watches.emplace_back(as_tensor(target(i)));
+  if (one && ov.factory_dtype >= 0) take_dtype_of_target(ov, slots, as_tensor(out));
   if (one && ov.native_out) {
     Object result = Object::steal(checked(ov.invoke(ov, slots, Out{&as_tensor(out), false})));
   } else {
@@ -80,9 +127,8 @@ PyObject* run_out(const Overload& ov, PyObject** slots) {
     } else {
       check_type(!one && PyTuple_Check(result.get()) && PyTuple_GET_SIZE(result.get()) == n, op,
                  "(): expected out to be a tuple of as many tensors as there are results");
-      for (Py_ssize_t i = 0; i < n; ++i)
-        copy_result_out(as_tensor(PyTuple_GET_ITEM(result.get(), i)), as_tensor(target(i)), op);
-      for (Py_ssize_t i = 0; i < n; ++i) as_tensor(target(i)).bump_version();
+      copy_results_out(result.get(), out, op);
+      for (const ResizeWatch& watch : watches) watch.warn_if_resized(op);
       if (!ov.result_type) return Py_NewRef(out);
       Object named = Object::steal(checked(PyStructSequence_New(ov.result_type)));
       for (Py_ssize_t i = 0; i < n; ++i) PyStructSequence_SET_ITEM(named.get(), i, Py_NewRef(target(i)));
@@ -90,6 +136,7 @@ PyObject* run_out(const Overload& ov, PyObject** slots) {
     }
   }
   as_tensor(out).bump_version();
+  watches[0].warn_if_resized(op);
   return Py_NewRef(out);
 }
 

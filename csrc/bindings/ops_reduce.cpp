@@ -51,8 +51,6 @@ Tensor norm(const Tensor& input, std::optional<Scalar> p, OptionalDims dim, bool
 // The Frobenius norm of the dims given is their 2-norm.
 Tensor norm_named(const Tensor& input, const std::string& p, OptionalDims dim, bool keepdim,
                   OptionalDType dtype, Out out) {
-  check_implemented(p != "nuc",
-                    "norm: the nuclear norm needs singular values: use linalg.matrix_norm(input, 'nuc')");
   check(p == "fro", "norm: expected p to be a number, 'fro' or 'nuc', got '", p, "'");
   return ops::vector_norm(input, Scalar(2), dim, keepdim, dtype, out);
 }

@@ -11,7 +11,8 @@ Tensor expand_as(const Tensor& input, const Tensor& other) { return ops::expand(
 Tensor view_as(const Tensor& input, const Tensor& other) { return ops::view(input, other.sizes()); }
 Tensor reshape_as(const Tensor& input, const Tensor& other) { return ops::reshape(input, other.sizes()); }
 Tensor broadcast_to(const Tensor& input, IntList size) { return ops::expand(input, size); }
-// The inverse of expand(): sums over the dims that a shape was broadcast along.
+// The inverse of expand(): sums over the dims that a shape was broadcast along; integers as int64, like
+// sum().
 Tensor sum_to_size(const Tensor& input, IntList size) {
   int64_t lead = input.dim() - static_cast<int64_t>(size.size());
   check(lead >= 0, "sum_to_size: size ", ShapeText{size}, " is not expandable to size ", input.sizes());
@@ -23,7 +24,7 @@ Tensor sum_to_size(const Tensor& input, IntList size) {
     if (broadcast) summed.push_back(i);
   }
   if (summed.empty()) return input;
-  Tensor sum = ops::sum(input, IntList(summed), true, input.dtype());
+  Tensor sum = ops::sum(input, IntList(summed), true, std::nullopt);
   return lead ? ops::view(sum, size) : sum;
 }
 Tensor narrow_from(const Tensor& input, int64_t dim, const Tensor& start, int64_t length) {
@@ -31,7 +32,7 @@ Tensor narrow_from(const Tensor& input, int64_t dim, const Tensor& start, int64_
         start);
   return ops::narrow(input, dim, item(start).to_int64(), length);
 }
-Tensor ravel(const Tensor& input) { return ops::reshape(input, Dims{-1}); }
+Tensor ravel(const Tensor& input) { return ops::reshape(ops::contiguous(input), Dims{-1}); }
 std::vector<Tensor> tensor_split_tensor(const Tensor& input, const Tensor& where, int64_t dim) {
   check(where.dim() <= 1 && where.dtype() == DType::int64,
         "tensor_split: expected tensor_indices_or_sections to be a 0- or 1-d int64 tensor, got ", where);
@@ -56,7 +57,8 @@ void init_ops_view() {
       "The same elements in another shape: a view if possible, else a copy. One size may be -1.", view);
   def_op<&reshape_as>("reshape_as(Tensor input, Tensor other) -> Tensor", "reshape() to the shape of other.",
                       method);
-  def_op<&ravel>("ravel(Tensor input) -> Tensor", "The elements in one dimension: a view if possible.", view);
+  def_op<&ravel>("ravel(Tensor input) -> Tensor",
+                 "The elements in one contiguous dimension: a view if input is contiguous.", view);
   def_op<&ops::transpose>("transpose(Tensor input, int dim0, int dim1) -> Tensor",
                           "A view with two dims exchanged.", view);
   def_op<&ops::permute>("permute(Tensor input, int... dims) -> Tensor",

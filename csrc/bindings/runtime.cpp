@@ -4,6 +4,7 @@
 #include "bindings/py.h"
 #include "core/allocator.h"
 #include "core/cpu_info.h"
+#include "core/float_mode.h"
 #include "core/parallel.h"
 
 namespace ctorch::py {
@@ -35,6 +36,10 @@ void set_threads(int n) {
 void init_runtime(pyb::module_& m) {
   m.def("get_num_threads", &num_threads, "How many threads an operation may use.");
   m.def("set_num_threads", &set_threads, pyb::arg("num"), "Set how many threads an operation may use.");
+  m.def(
+      "set_flush_denormal", &set_flush_denormal, pyb::arg("mode"),
+      "Whether this thread, and the threads that work for it, take subnormal numbers as zero. Returns False "
+      "where the processor cannot.");
   m.def("_available_cpus", &available_cpus, "CPUs that this process may use.");
   m.def("memory_stats", &stats, "Counters of the memory for tensors: a dict of bytes and counts.");
   m.def("reset_peak_memory_stats", &reset_peak_memory_stats, "Set the peaks to the current values.");

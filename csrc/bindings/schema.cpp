@@ -1,5 +1,6 @@
 #include "bindings/schema.h"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <string_view>
@@ -313,6 +314,12 @@ std::unique_ptr<Overload> parse_schema(const char* text) {
     list = end < list.size() ? list.substr(end + 1) : std::string_view();
   }
   if (ov->params.size() > kMaxParams) bad_schema(text, "too many parameters");
+  auto param_at = [&](std::string_view name) {
+    auto found = std::ranges::find(ov->params, name, &Param::text);
+    return found == ov->params.end() ? -1 : static_cast<int>(found - ov->params.begin());
+  };
+  const bool makes_tensor = ov->out_index >= 0 && param_at("requires_grad") >= 0;
+  if (makes_tensor) ov->factory_dtype = param_at("dtype");
   size_t arrow = s.find("-> (", close);
   if (arrow != std::string_view::npos) {
     std::string_view results = s.substr(arrow + 4);

@@ -55,7 +55,8 @@ struct Overload {
   std::vector<Param> params;
   int positional = 0;  // parameters before the *
   int out_index = -1;
-  std::vector<int> tensor_params;       // which may hold tensors: tensor, tensor_list, operand, scalar
+  int factory_dtype = -1;          // of an operation that makes a tensor from none: where its dtype stands
+  std::vector<int> tensor_params;  // which may hold tensors: tensor, tensor_list, operand, scalar
   PyTypeObject* result_type = nullptr;  // a named tuple
   Invoke invoke = nullptr;
   bool native_out = false;                 // the C++ function takes an Out

@@ -3,7 +3,7 @@
 // request that they fit closely.
 //
 // What the cache may hold is bounded by what the process has needed before: the memory held never exceeds the
-// greatest amount that was in use at one time by more than kSlackBytes, so that a training job peaks where it
+// greatest amount that was in use at one time by more than slack(), so that a training job peaks where it
 // would without a cache.
 #include "core/allocator.h"
 
@@ -40,8 +40,11 @@ constexpr size_t kHugeBytes = size_t{4} << 20;
 // waste more.
 constexpr size_t kWastePart = 8;
 // What the caches may hold above the greatest amount ever in use: enough that a job whose sizes vary from
-// step to step does not map and unmap all the time, little next to the libraries that a Python process loads.
-constexpr int64_t kSlackBytes = int64_t{64} << 20;
+// step to step does not map and unmap all the time, little next to the job itself and to the libraries that a
+// Python process loads.
+constexpr int64_t slack(int64_t most_in_use) {
+  return std::clamp(most_in_use / 4, int64_t{16} << 20, int64_t{64} << 20);
+}
 // Blocks that nobody took for so long go back to the system at the next call.
 constexpr auto kIdleTime = std::chrono::seconds(10);
 
@@ -222,7 +225,7 @@ class LargeCache {
 
   void* grow(size_t need) {
     auto need_signed = static_cast<int64_t>(need);
-    int64_t bound = std::max(most_in_use_, in_use() + need_signed) + kSlackBytes;
+    int64_t most = std::max(most_in_use_, in_use() + need_signed), bound = most + slack(most);
     while (!by_age_.empty() && counts.of[kReserved] + need_signed > bound) release(by_age_.begin());
     void* block = system_allocate(need);
     if (!block) {

@@ -29,16 +29,17 @@ Tensor arange(const Scalar& start, const Scalar& end, const Scalar& step, std::o
               Device device) {
   DType dt = range_dtype(dtype, {start, end, step});
   double from = start.to_double(), to = end.to_double(), by = step.to_double();
+  const bool whole = dt == DType::int64;  // the bounds of an int64 range are cut to integers first
+  check_value(!whole || by == 0 || step.to_int64() != 0, "arange: step ", step, " is 0 as an int64");
   check(by != 0, "arange: step must be nonzero");
   check(std::isfinite(from) && std::isfinite(to), "arange: unsupported range: ", from, " -> ", to);
   check(by > 0 ? to >= from : to <= from,
         "arange: upper bound and lower bound inconsistent with step sign: ", start, " -> ", end, " by ",
         step);
-  // Bounds of an int64 range are cut to integers first.
-  bool integers = dt == DType::int64 || (!start.is_floating() && !end.is_floating() && !step.is_floating());
-  double length = integers ? std::ceil(static_cast<double>(end.to_int64() - start.to_int64()) /
-                                       static_cast<double>(step.to_int64()))
-                           : std::ceil((to - from) / by);
+  bool integers = whole || (!start.is_floating() && !end.is_floating() && !step.is_floating());
+  double length = std::ceil((to - from) / by);
+  if (int64_t span = 0; integers && !__builtin_sub_overflow(end.to_int64(), start.to_int64(), &span))
+    length = std::ceil(static_cast<double>(span) / static_cast<double>(step.to_int64()));
   check(length >= 0 && length < 9e18, "arange: invalid size, possible overflow: ", length, " elements");
   Tensor out = empty(Dims{static_cast<int64_t>(length)}, dt, device);
   visit_dtype<Reals>(dt, "arange", [&]<class T>() {

@@ -16,11 +16,12 @@ bool all_true(const Tensor& t) {
   return c.numel() == 0 || std::memchr(c.data(), 0, static_cast<size_t>(c.numel())) == nullptr;
 }
 
-// Integer division by zero is an error; floats have infinities.
+// Integer division by zero is an error; floats have infinities. A divisor of a wider dtype counts as what is
+// left of it in the dtype of the computation: 256 is 0 as a uint8.
 void check_divisor(const Operand& divisor, DType common) {
   if (!is_integral(common)) return;
-  bool zero = divisor.is_tensor() ? !all_true(to_dtype(divisor.tensor(), DType::boolean))
-                                  : !divisor.scalar().to_bool();
+  bool zero = divisor.is_tensor() ? !all_true(to_dtype(to_dtype(divisor.tensor(), common), DType::boolean))
+                                  : !item(scalar_tensor(divisor.scalar(), common)).to_bool();
   check(!zero, "ZeroDivisionError");
 }
 

@@ -25,6 +25,7 @@ from ctorch._C import (
     memory_format,
     memory_stats,
     reset_peak_memory_stats,
+    set_flush_denormal,
     set_num_threads,
 )
 from ctorch._version import __version__

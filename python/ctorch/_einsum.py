@@ -133,7 +133,7 @@ def _check_sizes(operands: list[Tensor], terms: list[Labels]) -> None:
 def _drop(t: Tensor, labels: Labels, dims: list[int], how: str) -> tuple[Tensor, Labels]:
     if not dims:
         return t, labels
-    t = t.sum(dims) if how == "sum" else t.squeeze(tuple(dims))
+    t = t.sum(dims, dtype=t.dtype) if how == "sum" else t.squeeze(tuple(dims))
     return t, [x for i, x in enumerate(labels) if i not in dims]
 
 

@@ -9,27 +9,59 @@ from typing import Any
 import ctorch
 from ctorch import _C
 from ctorch._C import Tensor
-from ctorch.autograd.function import Function, once_differentiable
+from ctorch.autograd.function import Function
 
 _Ord = float | int | str | None
 
 
-class _SingularValues(Function):
-    """The singular values of matrices (the last two dims), greatest first."""
+class _Svd(Function):
+    """The factors (U, S, Vh) of matrices (the last two dims): of shapes (m, k), (k), (k, n) with k = min(m, n).
+
+    The derivative (Townsend, "Differentiating the singular value decomposition", 2016; for complex matrices the
+    phase of each pair of vectors is free, so that only functions that do not depend on it have one):
+        gA = U ((skew(U^H gU) / E) S + S (skew(V^H gV) / E) + I o (gS + skew(U^H gU) / 2S)) V^H
+             + (I - U U^H) (gU / S) V^H + U (gVh / S) (I - V V^H),   E_ij = S_j^2 - S_i^2, skew(X) = X - X^H.
+    """
 
     @staticmethod
-    def forward(ctx: Any, matrices: Tensor) -> Tensor:
+    def forward(ctx: Any, matrices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         import numpy as np
 
-        u, s, vh = np.linalg.svd(matrices.detach().numpy(), full_matrices=False)
-        ctx.save_for_backward(ctorch.from_numpy(u), ctorch.from_numpy(vh))
-        return ctorch.from_numpy(np.ascontiguousarray(s))
+        parts = np.linalg.svd(matrices.detach().numpy(), full_matrices=False)
+        factors = tuple(ctorch.from_numpy(np.ascontiguousarray(part)) for part in parts)
+        ctx.save_for_backward(*factors)
+        ctx.set_materialize_grads(False)
+        return factors  # type: ignore[return-value]
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, g: Tensor) -> Tensor:
-        u, vh = ctx.saved_tensors
-        return ctorch.matmul(u * g.unsqueeze(-2), vh)
+    def backward(ctx: Any, gu: Tensor | None, gs: Tensor | None, gvh: Tensor | None) -> Tensor | None:
+        u, s, vh = ctx.saved_tensors
+        if gu is None and gvh is None:
+            return None if gs is None else ctorch.matmul(u * gs.to(u.dtype).unsqueeze(-2), vh)
+
+        def skew(x: Tensor) -> Tensor:
+            return x - x.mH
+
+        k, row, column = s.shape[-1], s.unsqueeze(-2), s.unsqueeze(-1)
+        gap = row * row - column * column + ctorch.eye(k, dtype=s.dtype)
+        inner = ctorch.zeros_like(u.mH @ u)
+        if gs is not None:
+            inner = inner + ctorch.diag_embed(gs)
+        if gu is not None:
+            turn = skew(u.mH @ gu)
+            inner = inner + turn / gap * row
+            if u.is_complex():
+                inner = inner + ctorch.diag_embed(turn.diagonal(0, -2, -1) / (2 * s))
+        if gvh is not None:
+            inner = inner + column * (skew(vh @ gvh.mH) / gap)
+        result = u @ inner @ vh
+        if gu is not None and u.shape[-2] > k:
+            apart = gu / row
+            result = result + (apart - u @ (u.mH @ apart)) @ vh
+        if gvh is not None and vh.shape[-1] > k:
+            apart = gvh / column
+            result = result + u @ (apart - (apart @ vh.mH) @ vh)
+        return result
 
 
 def _greatest(t: Tensor, dim: int, keepdim: bool) -> Tensor:
@@ -38,7 +70,7 @@ def _greatest(t: Tensor, dim: int, keepdim: bool) -> Tensor:
 
 
 def _spectral(a: Tensor, ord: _Ord, dims: tuple[int, int], keepdim: bool) -> Tensor:
-    s = _SingularValues.apply(a.movedim(dims, (-2, -1)))
+    s = _Svd.apply(a.movedim(dims, (-2, -1)))[1]
     if ord == "nuc":
         result = s.sum(-1)
     else:

@@ -421,3 +421,61 @@ def unique_consecutive(
     return _asked(
         _C._unique_consecutive(input, return_inverse, return_counts, dim), return_inverse, return_counts
     )
+
+
+# ---- conjugate transposes ----------------------------------------------------------------------------------
+
+
+@_method
+def adjoint(input: Tensor) -> Tensor:
+    """The matrices in the last two dims transposed and conjugated; a view of real ones."""
+    if input.dim() < 2:
+        raise RuntimeError(
+            f"adjoint: expected a matrix or a batch of matrices, got shape {tuple(input.shape)}"
+        )
+    return input.transpose(-2, -1).conj()
+
+
+def _matrix_h(self: Tensor) -> Tensor:
+    if self.dim() == 1 or self.dim() > 2:
+        raise RuntimeError(f"tensor.H is only supported on matrices (2-D tensors), got {self.dim()}-D")
+    return self.conj() if self.dim() == 0 else self.transpose(0, 1).conj()
+
+
+Tensor.matrix_H = _matrix_h
+
+
+# ---- norms -----------------------------------------------------------------------------------------------
+
+
+def norm(
+    input: Tensor,
+    p: float | str | None = "fro",
+    dim: int | Sequence[int] | None = None,
+    keepdim: bool = False,
+    out: Tensor | None = None,
+    dtype: Any = None,
+) -> Tensor:
+    """The p-norm of the elements along dims, as of one vector.
+
+    Args:
+        p: a number; "fro", which is 2; or "nuc", the sum of the singular values of the matrices in two dims.
+    """
+    if p != "nuc":
+        return _C.norm(input, p, dim, keepdim, dtype=dtype, out=out)
+    from ctorch._norms import matrix_norm
+
+    dims = range(input.dim()) if dim is None else [dim] if isinstance(dim, int) else dim
+    if len(dims) != 2:
+        raise RuntimeError(f"norm: p='nuc' needs two dims, got {list(dims)} of shape {tuple(input.shape)}")
+    return matrix_norm(input, "nuc", tuple(dims), keepdim, dtype=dtype, out=out)
+
+
+def _norm_method(
+    self: Tensor, p: float | str | None = "fro", dim: Any = None, keepdim: bool = False, dtype: Any = None
+) -> Tensor:
+    return norm(self, p, dim, keepdim, dtype=dtype)
+
+
+_public(norm)
+Tensor.norm = _norm_method

@@ -114,7 +114,7 @@ struct Silu : Activation {
   template <class T>
   CT_FORMULA T operator()(T x) const {
     if constexpr (is_complex_v<T>)
-      return x / (T(1) + cx::exp(-x));
+      return cx::div(x, T(1) + cx::exp(-x));
     else
       return x / (T(1) + math::exp(-x));
   }

@@ -81,7 +81,10 @@ struct Div : Binary {
   using ComplexTypes = Complexes;
   template <class T>
   CT_FORMULA T operator()(T a, T b) const {
-    return a / b;
+    if constexpr (is_complex_v<T>)
+      return cx::div(a, b);
+    else
+      return a / b;
   }
 };
 

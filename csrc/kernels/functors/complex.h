@@ -64,9 +64,22 @@ CT_FORMULA Cx<R> log1p(Cx<R> z) {
                                                              : std::log(std::hypot(1 + a, b));
   return Cx<R>(magnitude, std::atan2(b, 1 + a));
 }
+// Smith's algorithm (Communications of the ACM 5, 1962), whose infinities and nan are PyTorch's. It divides
+// where PyTorch multiplies by a reciprocal, which overflows for subnormal divisors.
+template <class R>
+CT_FORMULA Cx<R> div(Cx<R> z, Cx<R> w) {
+  R a = z.real(), b = z.imag(), c = w.real(), d = w.imag();
+  if (std::abs(c) >= std::abs(d)) {
+    if (c == 0) return Cx<R>(a / std::abs(c), b / std::abs(d));
+    R ratio = d / c, size = c + d * ratio;
+    return Cx<R>((a + b * ratio) / size, (b - a * ratio) / size);
+  }
+  R ratio = c / d, size = c * ratio + d;
+  return Cx<R>((a * ratio + b) / size, (b * ratio - a) / size);
+}
 template <class R>
 CT_FORMULA Cx<R> sigmoid(Cx<R> z) {
-  return Cx<R>(1) / (Cx<R>(1) + std::exp(-z));
+  return div(Cx<R>(1), Cx<R>(1) + std::exp(-z));
 }
 template <class R>
 CT_FORMULA Cx<R> mul(Cx<R> a, Cx<R> b) {

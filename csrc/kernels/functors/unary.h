@@ -164,7 +164,10 @@ struct Reciprocal : Unary {
   using ComplexTypes = Complexes;
   template <class T>
   CT_FORMULA T operator()(T x) const {
-    return T(1) / x;
+    if constexpr (is_complex_v<T>)
+      return cx::div(T(1), x);
+    else
+      return T(1) / x;
   }
 };
 struct Sqrt : Unary {
@@ -187,7 +190,7 @@ struct Rsqrt : Unary {
   using ComplexTypes = Complexes;
   template <class T>
   CT_FORMULA T operator()(T x) const {
-    return T(1) / Sqrt()(x);
+    return Reciprocal()(Sqrt()(x));
   }
 };
 

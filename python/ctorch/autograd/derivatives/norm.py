@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import math
+
 import ctorch
 from ctorch import _C
 from ctorch.autograd.registry import define, not_differentiable
@@ -124,7 +126,7 @@ def _group_norm(g, input, weight, groups, eps):
         return _C.group_norm_backward(g, input, weight, groups, eps)
     n, c = input.shape[:2]
     shape = [1, c] + [1] * (input.dim() - 2)
-    rows = input.reshape(n, groups, -1)
+    rows = input.reshape(n, groups, c // groups * math.prod(input.shape[2:]))
     distance = rows - rows.mean(2, keepdim=True)
     scale = ((distance * distance).mean(2, keepdim=True) + eps).rsqrt()
     h = distance * scale
