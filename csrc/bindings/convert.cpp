@@ -44,7 +44,12 @@ Scalar to_scalar(PyObject* p) {
 int64_t to_int64(PyObject* p) {
   if (CT_LIKELY(PyLong_Check(p))) {
     long long value = PyLong_AsLongLong(p);
-    if (value == -1 && PyErr_Occurred()) throw_python_error();
+    if (value == -1 && PyErr_Occurred()) {
+      if (!PyErr_ExceptionMatches(PyExc_OverflowError)) throw_python_error();
+      PyErr_Clear();
+      fail(ErrorKind::value, "an int beyond the range of int64: ",
+           PyUnicode_AsUTF8(Object::steal(checked(PyObject_Repr(p))).get()));
+    }
     return value;
   }
   if (is_tensor(p)) return item(as_tensor(p)).to_int64();

@@ -60,7 +60,7 @@ bool is_plain_sequence(PyObject* p) {
 bool is_mask(const Tensor& t) { return t.dtype() == DType::boolean || t.dtype() == DType::uint8; }
 
 [[noreturn]] void bad_index(PyObject* p) {
-  fail(ErrorKind::index,
+  fail(is_text(p) ? ErrorKind::type : ErrorKind::index,
        "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are valid indices "
        "(got ",
        Py_TYPE(p)->tp_name, ")");
@@ -354,11 +354,6 @@ Tensor without_leading_ones(const Tensor& t, int64_t ndim) {
   return t.view_as(std::move(sizes), std::move(strides), t.offset());
 }
 
-void check_value_fits(const Tensor& self, const Scalar& value) {
-  check(is_complex(self.dtype()) || !value.is_complex(), "value cannot be converted to type ", self.dtype(),
-        " without overflow");
-}
-
 // Fill the place or copy into it: `place` is a view of self that nobody else has.
 void assign_untracked(const Tensor& self, const Tensor& place, PyObject* value) {
   check_inplace(self, "__setitem__", false);
@@ -368,7 +363,7 @@ void assign_untracked(const Tensor& self, const Tensor& place, PyObject* value) 
     ops::copy_(place, v.dim() > place.dim() ? without_leading_ones(v, place.dim()) : v);
   } else {
     Scalar number = to_scalar(value);
-    check_value_fits(self, number);
+    ops::check_fits(number, self.dtype(), "__setitem__");
     GilRelease gil(place.numel());
     ops::fill_(place, number);
   }
@@ -380,7 +375,7 @@ void assign_tracked(PyObject* place, PyObject* value) {
                          &reshape = operation("reshape");
   const Tensor& to = py::as_tensor(place);
   if (!is_tensor(value)) {
-    check_value_fits(to, to_scalar(value));
+    ops::check_fits(to_scalar(value), to.dtype(), "__setitem__");
     call(fill, {place, value}, true);
     return;
   }
@@ -405,19 +400,22 @@ Tensor mask_for_fill(const Tensor& mask, int64_t ndim) {
 }
 
 void assign_indexed(PyObject* place, const Index& index, PyObject* value) {
-  static const Operation &put = operation("_index_put"), &masked_fill = operation("masked_fill");
+  static const Operation &put = operation("_index_put"), &masked_fill = operation("masked_fill"),
+                         &reshape = operation("reshape");
   const Tensor& to = py::as_tensor(place);
   const bool one_mask = index.tensors.size() == 1 && is_mask(index.tensors[0]) && index.dims[0] == 0;
-  if (one_mask && (!is_tensor(value) || py::as_tensor(value).dim() == 0)) {
-    if (!is_tensor(value)) check_value_fits(to, to_scalar(value));
+  if (one_mask && (!is_tensor(value) || py::as_tensor(value).numel() == 1)) {
+    Object number = Object::borrow(value);
+    if (is_tensor(value) && py::as_tensor(value).dim() > 0)
+      number = call(reshape, {value, Object::steal(wrap_ints({})).get()});
     Object mask = Object::steal(checked(wrap(mask_for_fill(index.tensors[0], to.dim()))));
-    call(masked_fill, {place, mask.get(), value}, true);
+    call(masked_fill, {place, mask.get(), number.get()}, true);
     return;
   }
   Object values = Object::borrow(value);
   if (!is_tensor(value)) {
     Scalar number = to_scalar(value);
-    check_value_fits(to, number);
+    ops::check_fits(number, to.dtype(), "__setitem__");
     values = Object::steal(checked(wrap(scalar_tensor(number, to.dtype(), to.device()))));
   }
   Object tensors = tensor_tuple(index.tensors), dims = Object::steal(checked(wrap_ints(index.dims)));

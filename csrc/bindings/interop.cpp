@@ -242,6 +242,10 @@ int tensor_getbuffer(PyObject* self, Py_buffer* view, int flags) {
   const Tensor& t = as_tensor(self);
   const char* format = buffer_format(t.dtype());
   view->obj = nullptr;
+  if (t.requires_grad()) {  // NumPy then asks __array__, which says what to do
+    PyErr_SetString(PyExc_BufferError, "a tensor that requires grad has no buffer: use tensor.detach()");
+    return -1;
+  }
   if (!format) {
     PyErr_Format(PyExc_BufferError, "a tensor of dtype %s has no buffer format", dtype_name(t.dtype()));
     return -1;

@@ -23,7 +23,7 @@ Tensor sum_to_size(const Tensor& input, IntList size) {
           " is not expandable to size ", input.sizes());
     if (broadcast) summed.push_back(i);
   }
-  if (summed.empty()) return input;
+  if (summed.empty() && !size.empty()) return input;
   Tensor sum = ops::sum(input, IntList(summed), true, std::nullopt);
   return lead ? ops::view(sum, size) : sum;
 }

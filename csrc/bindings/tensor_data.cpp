@@ -8,6 +8,8 @@
 namespace ctorch::py {
 namespace {
 
+// Python's own numbers; those of NumPy, np.float64 among them, have a dtype.
+bool is_plain(PyObject* p) { return PyFloat_CheckExact(p) || PyLong_Check(p) || PyComplex_CheckExact(p); }
 bool is_number(PyObject* p) { return PyFloat_Check(p) || PyLong_Check(p) || PyComplex_Check(p); }
 bool is_list(PyObject* p) {
   return PyList_Check(p) || PyTuple_Check(p) ||
@@ -22,8 +24,10 @@ struct Survey {
   std::optional<DType> dtype;
 
   void numbers(PyObject* p, int64_t depth) {
-    if (is_number(p)) {
-      join(to_scalar(p).dtype());
+    if (is_plain(p)) {
+      const DType dt = to_scalar(p).dtype();
+      check_value(dt != DType::uint64, "tensor: ", to_scalar(p).to_double(), " is too large for int64");
+      join(dt);
     } else if (is_tensor(p)) {
       join(as_tensor(p).dtype());
     } else if (has_buffer(p)) {
@@ -34,14 +38,17 @@ struct Survey {
       for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(items.get()); ++i)
         numbers(PySequence_Fast_GET_ITEM(items.get(), i), depth + 1);
     } else {
+      check(!PyUnicode_Check(p) && !PyBytes_Check(p) && (PyIndex_Check(p) || PyNumber_Check(p)),
+            "tensor: could not infer dtype of ", Py_TYPE(p)->tp_name);
       join(to_scalar(p).dtype());
     }
   }
   void join(DType dt) { dtype = dtype ? promote_types(*dtype, dt) : dt; }
 
   void measure(PyObject* p) {
-    if (is_tensor(p)) {
-      for (int64_t s : as_tensor(p).sizes()) shape.push_back(s);
+    if (is_tensor(p)) {  // in a list, one of one element counts as a number
+      if (shape.size() == 0 || as_tensor(p).numel() != 1)
+        for (int64_t s : as_tensor(p).sizes()) shape.push_back(s);
     } else if (!is_number(p) && is_list(p)) {
       Py_ssize_t n = PySequence_Size(p);
       if (n < 0) throw_python_error();
@@ -51,7 +58,8 @@ struct Survey {
       Object first = Object::steal(checked(PySequence_GetItem(p, 0)));
       measure(first.get());
     } else if (PyUnicode_Check(p) || PyBytes_Check(p)) {
-      fail(ErrorKind::type, "new(): invalid data type '", Py_TYPE(p)->tp_name, "'");
+      check_value(shape.size() == 0, "tensor: too many dimensions '", Py_TYPE(p)->tp_name, "'");
+      fail(ErrorKind::type, "tensor: invalid data type '", Py_TYPE(p)->tp_name, "'");
     }
   }
 };
@@ -68,18 +76,13 @@ void store(T* data, const Dims& shape, const Dims& strides, int64_t dim, PyObjec
     check_type(is_number(p) || is_tensor(p) || !is_list(p), "tensor: expected a number, got ",
                Py_TYPE(p)->tp_name);
     Scalar s = to_scalar(p);
-    if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
-      check_type(!s.is_complex(), "tensor: can't convert ", s, " to ", dtype_of<T>);
-      if (s.is_integer() && sizeof(T) < 8) {
-        int64_t v = s.to_int64();
-        check(static_cast<int64_t>(static_cast<T>(v)) == v, "value cannot be converted to type ", dtype_of<T>,
-              " without overflow: ", v);
-      }
-    }
+    check_type(is_complex_v<T> || std::is_same_v<T, bool> || !s.is_complex(), "tensor: can't convert ", s,
+               " to ", dtype_of<T>);
+    if constexpr (std::is_integral_v<T>) ops::check_fits(s, dtype_of<T>, "tensor");
     *data = s.to<T>();
     return;
   }
-  if (is_tensor(p)) {
+  if (is_tensor(p) && as_tensor(p).dim() > 0) {
     Dims rest;
     for (int64_t d = dim; d < shape.size(); ++d) rest.push_back(shape[d]);
     check_value(as_tensor(p).sizes() == rest, "tensor: expected a tensor of shape ", rest, " at dim ", dim,
@@ -88,8 +91,8 @@ void store(T* data, const Dims& shape, const Dims& strides, int64_t dim, PyObjec
     std::copy(from.data<T>(), from.data<T>() + from.numel(), data);
     return;
   }
-  check_value(is_list(p), "expected sequence of length ", shape[dim], " at dim ", dim, " (got ",
-              Py_TYPE(p)->tp_name, ")");
+  check_type(is_list(p), "expected sequence of length ", shape[dim], " at dim ", dim, " (got ",
+             Py_TYPE(p)->tp_name, ")");
   Object items = Object::steal(checked(PySequence_Fast(p, "expected a sequence")));
   Py_ssize_t n = PySequence_Fast_GET_SIZE(items.get());
   check_value(n == shape[dim], "expected sequence of length ", shape[dim], " at dim ", dim, " (got ", n, ")");

@@ -126,37 +126,61 @@ PyObject* number_like(PyObject* number, const Tensor& t) {
   return wrap(scalar_tensor(s, ops::result_type(Operand(t), Operand(s)), t.device()));
 }
 
+// An array of NumPy takes part in an operator as a tensor with a copy of its elements. False, with `operand`
+// as it is, for anything else that is neither tensor nor number.
+bool take_operand(PyObject* p, Object& operand) {
+  if (CT_LIKELY(is_tensor(p) || is_plain_number(p))) {
+    operand = Object::borrow(p);
+    return true;
+  }
+  if (std::strcmp(Py_TYPE(p)->tp_name, "numpy.ndarray") != 0) return false;
+  Object module = Object::steal(checked(PyImport_ImportModule("ctorch._C")));
+  Object make = Object::steal(checked(PyObject_GetAttrString(module.get(), "tensor")));
+  operand = Object::steal(checked(PyObject_CallOneArg(make.get(), p)));
+  return true;
+}
+
 enum Reflected { commutes, swapped, as_tensor_first };
 
 template <const char* const& Name, Reflected How, const char* const& SwappedName>
 PyObject* nb_binary(PyObject* a, PyObject* b) {
   static Bound forward{Name}, backward{SwappedName};
-  if (CT_LIKELY(is_tensor(a))) {
-    if (!is_tensor(b) && !is_plain_number(b)) Py_RETURN_NOTIMPLEMENTED;
-    PyObject* args[] = {a, b};
-    return forward(args, 2);
-  }
-  if (!is_plain_number(a)) Py_RETURN_NOTIMPLEMENTED;
-  if constexpr (How == as_tensor_first) {
-    try {
+  try {
+    Object other;
+    if (CT_LIKELY(is_tensor(a))) {
+      if (!take_operand(b, other)) Py_RETURN_NOTIMPLEMENTED;
+      PyObject* args[] = {a, other.get()};
+      return forward(args, 2);
+    }
+    if (!take_operand(a, other)) Py_RETURN_NOTIMPLEMENTED;
+    if (is_tensor(other.get())) {
+      PyObject* args[] = {other.get(), b};
+      return forward(args, 2);
+    }
+    if constexpr (How == as_tensor_first) {
       Object first = Object::steal(checked(number_like(a, as_tensor(b))));
       PyObject* args[] = {first.get(), b};
       return forward(args, 2);
-    } catch (...) {
-      return translate_exception();
+    } else {
+      PyObject* args[] = {b, a};
+      return backward(args, 2);
     }
-  } else {
-    PyObject* args[] = {b, a};
-    return backward(args, 2);
+  } catch (...) {
+    return translate_exception();
   }
 }
 
 template <const char* const& Name>
 PyObject* nb_inplace(PyObject* a, PyObject* b) {
   static Bound bound{Name};
-  if (!is_tensor(a) || (!is_tensor(b) && !is_plain_number(b))) Py_RETURN_NOTIMPLEMENTED;
-  PyObject* args[] = {a, b};
-  return bound(args, 2, true);
+  try {
+    Object other;
+    if (!is_tensor(a) || !take_operand(b, other)) Py_RETURN_NOTIMPLEMENTED;
+    PyObject* args[] = {a, other.get()};
+    return bound(args, 2, true);
+  } catch (...) {
+    return translate_exception();
+  }
 }
 
 template <const char* const& Name>
@@ -193,15 +217,21 @@ PyObject* nb_power(PyObject* a, PyObject* b, PyObject* modulus) {
 PyObject* nb_inplace_power(PyObject* a, PyObject* b, PyObject*) { return nb_inplace<kPow>(a, b); }
 
 PyObject* nb_matmul(PyObject* a, PyObject* b) {
-  if (!is_tensor(a) || !is_tensor(b)) Py_RETURN_NOTIMPLEMENTED;
+  for (PyObject* p : {a, b})
+    if (!is_tensor(p) && is_plain_number(p)) Py_RETURN_NOTIMPLEMENTED;
   return nb_binary<kMatmul, commutes, kMatmul>(a, b);
 }
 
 PyObject* tensor_richcompare(PyObject* a, PyObject* b, int op) {
   static Bound bound[] = {{"lt"}, {"le"}, {"eq"}, {"ne"}, {"gt"}, {"ge"}};
-  if (!is_tensor(b) && !is_plain_number(b)) Py_RETURN_NOTIMPLEMENTED;
-  PyObject* args[] = {a, b};
-  return bound[op](args, 2);
+  try {
+    Object other;
+    if (!take_operand(b, other)) Py_RETURN_NOTIMPLEMENTED;
+    PyObject* args[] = {a, other.get()};
+    return bound[op](args, 2);
+  } catch (...) {
+    return translate_exception();
+  }
 }
 
 template <class Fn>
@@ -227,19 +257,21 @@ int nb_bool(PyObject* p) {
 
 Scalar one_value(PyObject* p, const char* what) {
   const Tensor& t = as_tensor(p);
-  check(t.numel() == 1, what, ": a Tensor with ", t.numel(), " elements cannot be converted to Scalar");
+  check_value(t.numel() == 1, what, ": only one element tensors can be converted to Python scalars, got ",
+              t.numel(), " elements");
   return item(t);
+}
+
+void check_real(const Scalar& s, const char* what) {
+  check(s.to_complex().imag() == 0, what, ": value ", s, " has an imaginary part, which would be lost");
 }
 
 PyObject* nb_int(PyObject* p) {
   return guarded(
       [&]() -> PyObject* {
         Scalar s = one_value(p, "int");
-        if (s.is_complex()) {
-          PyErr_SetString(PyExc_TypeError, "int: can't convert a complex Tensor to int");
-          return nullptr;
-        }
-        if (s.is_floating()) return PyLong_FromDouble(s.to_double());
+        check_real(s, "int");
+        if (s.is_floating() || s.is_complex()) return PyLong_FromDouble(s.to_double());
         return PyNumber_Long(Object::steal(wrap_scalar(s)).get());
       },
       nullptr);
@@ -249,7 +281,7 @@ PyObject* nb_float(PyObject* p) {
   return guarded(
       [&]() -> PyObject* {
         Scalar s = one_value(p, "float");
-        check_type(!s.is_complex(), "float: can't convert a complex Tensor to float");
+        check_real(s, "float");
         return PyFloat_FromDouble(s.to_double());
       },
       nullptr);

@@ -1,6 +1,7 @@
 #include "ops/copy.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "core/parallel.h"
@@ -28,11 +29,30 @@ Tensor copy_(const Tensor& self, const Tensor& src) {
   return self;
 }
 
-void check_fill_value(const Scalar& value, DType dtype) {
-  check(is_complex(dtype) || !value.is_complex() || value.to_complex().imag() == 0,
-        "value cannot be converted to type ", dtype, " without overflow");
+namespace {
+double largest(DType dtype) {
+  switch (dtype) {
+    case DType::float16: return 65504;
+    case DType::bfloat16: return 0x1.fep127;
+    case DType::float32: return std::numeric_limits<float>::max();
+    default: return std::numeric_limits<double>::max();
+  }
+}
+}  // namespace
+
+void check_fits(const Scalar& value, DType dtype, const char* op) {
+  auto require = [&](bool fits) {
+    check(fits, op, ": value ", value, " cannot be converted to type ", dtype, " without overflow");
+  };
+  require(is_complex(dtype) || !value.is_complex() || value.to_complex().imag() == 0);
+  if (is_differentiable(dtype) && !value.is_bool()) {
+    auto fits = [limit = largest(is_complex(dtype) ? to_real(dtype) : dtype)](double v) {
+      return !std::isfinite(v) || std::abs(v) <= limit;
+    };
+    require(fits(value.to_complex().real()) && fits(value.to_complex().imag()));
+  }
   if (!is_integral(dtype)) return;
-  visit_dtype<Integers>(dtype, "fill", [&]<class T>() {
+  visit_dtype<Integers>(dtype, op, [&]<class T>() {
     double v = value.to_double();
     // 2^63 and 2^64 are doubles; the largest integers below them are not.
     double low = static_cast<double>(std::numeric_limits<T>::lowest()),
@@ -41,12 +61,12 @@ void check_fill_value(const Scalar& value, DType dtype) {
                                                      : v >= low && v <= high;
     // Small negative numbers wrap in unsigned dtypes, as in C.
     if (!std::is_signed_v<T> && v < 0) fits = -v <= high;
-    check(fits, "value cannot be converted to type ", dtype, " without overflow");
+    require(fits);
   });
 }
 
 Tensor fill_(const Tensor& self, const Scalar& value) {
-  check_fill_value(value, self.dtype());
+  check_fits(value, self.dtype(), "fill");
   if (self.numel() == 0) return self;
   alignas(16) char element[16];
   store_scalar(element, self.dtype(), value);

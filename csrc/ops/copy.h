@@ -9,8 +9,9 @@ namespace ctorch::ops {
 Tensor copy_(const Tensor& self, const Tensor& src);
 Tensor fill_(const Tensor& self, const Scalar& value);
 Tensor zero_(const Tensor& self);
-// Throws if the value is outside the range of an integer dtype, or complex for a real one.
-void check_fill_value(const Scalar& value, DType dtype);
+// Throws if a finite value is beyond the range of dtype (small negative numbers wrap in unsigned dtypes), if
+// it is infinite or nan and dtype has integers, or complex and dtype real.
+void check_fits(const Scalar& value, DType dtype, const char* op);
 
 // A fresh tensor with the elements of input, in its order of dims if it is dense.
 Tensor clone(const Tensor& input);

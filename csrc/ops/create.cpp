@@ -28,6 +28,7 @@ Tensor full(IntList size, const Scalar& value, DType dtype, Device device) {
 Tensor arange(const Scalar& start, const Scalar& end, const Scalar& step, std::optional<DType> dtype,
               Device device) {
   DType dt = range_dtype(dtype, {start, end, step});
+  for (const Scalar& s : {start, end, step}) check(!s.is_complex(), "arange: expected real numbers, got ", s);
   double from = start.to_double(), to = end.to_double(), by = step.to_double();
   const bool whole = dt == DType::int64;  // the bounds of an int64 range are cut to integers first
   check_value(!whole || by == 0 || step.to_int64() != 0, "arange: step ", step, " is 0 as an int64");

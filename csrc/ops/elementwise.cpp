@@ -185,6 +185,7 @@ Tensor pow(const Operand& input, const Operand& exponent, Out out) {
   DType common = result_type(input, exponent);
   if (!exponent.is_tensor()) {
     const Scalar& e = exponent.scalar();
+    check_fits(e, common, "pow");
     if (is_integral(common)) check(e.to_int64() >= 0, "Integers to negative integer powers are not allowed.");
     // Frequent exponents have exact and fast forms.
     if (input.is_tensor() && input.tensor().dtype() == common && !e.is_complex()) {
@@ -272,6 +273,8 @@ Tensor where(const Tensor& condition, const Operand& input, const Operand& other
         "where expected condition to be a boolean tensor, but got a tensor with dtype ",
         dtype_scalar_name(condition.dtype()));
   DType common = result_type(input, other);
+  for (const Operand* o : {&input, &other})
+    if (!o->is_tensor()) check_fits(o->scalar(), common, "where");
   // The kernel only moves bits, and every dtype has that of its size.
   return apply<fn::Where>({condition, input, other}, {}, common, out);
 }
@@ -287,7 +290,7 @@ Tensor masked_fill(const Tensor& input, const Tensor& mask, const Operand& value
     check(is_complex(input.dtype()) || !is_complex(from), "masked_fill: value of dtype ", from,
           " cannot be converted to ", input.dtype());
   } else {
-    check_fill_value(value.scalar(), input.dtype());
+    check_fits(value.scalar(), input.dtype(), "masked_fill");
   }
   return apply<fn::Where>({mask, value, input}, {}, input.dtype(), out);
 }
@@ -340,6 +343,8 @@ Tensor clamp(const Tensor& input, const std::optional<Operand>& min, const std::
   if (max) p.add(*max);
   DType common = p.result();
   check(!is_complex(common), "clamp is not supported for complex types");
+  for (const std::optional<Operand>* bound : {&min, &max})
+    if (*bound && !(*bound)->is_tensor()) check_fits((*bound)->scalar(), common, "clamp");
   if (!max) return apply<fn::Maximum>({input, *min}, {}, common, out);
   if (!min) return apply<fn::Minimum>({input, *max}, {}, common, out);
   return apply<fn::Clamp>({input, *min, *max}, {}, common, out);

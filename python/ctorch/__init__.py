@@ -48,6 +48,7 @@ from ctorch.legacy import *
 from ctorch.random import *
 from ctorch.runtime import *
 from ctorch.serialization import load, save
+from ctorch.nn.functional import celu, celu_, selu, selu_
 from ctorch import (
     __config__,
     backends,

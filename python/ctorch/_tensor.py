@@ -20,12 +20,16 @@ def _method(fn):
 
 def _legacy_new(cls: Any, *args: Any, device: Any = None, dtype: Any = None) -> Tensor:
     """``Tensor(2, 3)``, ``Tensor([1, 2])``, ``Tensor(other)``: PyTorch's old constructor, for a subclass too."""
-    if len(args) == 1 and not isinstance(args[0], int):
+    if len(args) == 1 and (not isinstance(args[0], int) or isinstance(args[0], bool)):
         data = args[0]
         if isinstance(data, _C.Size):
             t = _C.empty(data)
         elif isinstance(data, Tensor):
             t = data.detach()
+        elif isinstance(data, (bool, float, complex)):
+            raise TypeError(
+                f"Tensor(): expected sizes, a sequence or a tensor, got {data!r}: use ctorch.tensor"
+            )
         else:
             t = _C.tensor(data, dtype=_C.get_default_dtype())
     else:
@@ -112,6 +116,15 @@ def __array__(self, dtype=None, copy=None):
     if dtype is not None and array.dtype != dtype:
         return array.astype(dtype)
     return array.copy() if copy else array
+
+
+# NumPy lets a tensor's operators decide what `array + tensor` is; and what its functions make of tensors is a tensor.
+Tensor.__array_priority__ = 1000
+
+
+@_method
+def __array_wrap__(self, array, context=None, return_scalar=False):
+    return _C.tensor(array)
 
 
 @_method
@@ -238,6 +251,8 @@ def _type(self, dtype=None, non_blocking=False):
     if dtype is None:
         return "torch." + next((name for name, d in _TYPE_NAMES.items() if d is self.dtype), "Tensor")
     if not isinstance(dtype, _C.dtype):
+        if not isinstance(dtype, (str, type)):
+            raise TypeError(f"type: dtype must be a type, str, or dtype object, got {dtype!r}")
         name = (dtype if isinstance(dtype, str) else dtype.__name__).split(".")[-1]
         if name not in _TYPE_NAMES:
             raise ValueError(f"invalid type: '{dtype}'")

@@ -445,6 +445,99 @@ def _matrix_h(self: Tensor) -> Tensor:
 Tensor.matrix_H = _matrix_h
 
 
+# ---- functions of what tensors have as methods --------------------------------------------------------------
+
+for _name in (
+    "addmv_ as_strided_ detach detach_ gcd_ index_put_ is_inference is_neg is_same_size is_signed lcm_ "
+    "resolve_conj resolve_neg"
+).split():
+    globals()[_name] = getattr(Tensor, _name)
+    __all__.append(_name)
+
+
+@_method
+def get_device(input: Tensor) -> int:
+    """The index of the device; -1 for the CPU."""
+    return -1 if input.device.index is None or input.device.type == "cpu" else input.device.index
+
+
+def _is_nonzero(self: Tensor) -> bool:
+    """Whether the one element is not zero. RuntimeError for other sizes."""
+    return bool(self)
+
+
+def _is_set_to(self: Tensor, tensor: Tensor) -> bool:
+    """Whether both tensors are the same view of the same memory."""
+    return self.data_ptr() == tensor.data_ptr() and (self.shape, self.stride()) == (
+        tensor.shape,
+        tensor.stride(),
+    )
+
+
+Tensor.is_nonzero = _is_nonzero
+Tensor.is_set_to = _is_set_to
+
+
+# ---- filling and differences --------------------------------------------------------------------------------
+
+
+def _fill_diagonal_(self: Tensor, fill_value: float, wrap: bool = False) -> Tensor:
+    """Write a number on the main diagonal, in place: of a matrix, or of a cube of any number of dims.
+
+    Args:
+        wrap: in a tall matrix go on after each block of as many rows as there are columns, and one.
+    """
+    if self.dim() < 2 or (self.dim() > 2 and len(set(self.shape)) > 1):
+        raise RuntimeError(
+            f"fill_diagonal_: expected a matrix, or more dims of one size, got shape {tuple(self.shape)}"
+        )
+    step = builtins.sum(self.stride())
+    n = builtins.min(self.shape)
+    if wrap and self.dim() == 2 and self.shape[0] > self.shape[1]:
+        rows = self.narrow(0, 0, self.shape[0])
+        for first in range(0, self.shape[0], self.shape[1] + 1):
+            rows[first : first + self.shape[1]].diagonal().fill_(fill_value)
+        return self
+    self.as_strided((n,), (step,), self.storage_offset()).fill_(fill_value)
+    return self
+
+
+Tensor.fill_diagonal_ = _fill_diagonal_
+
+
+@_method
+def diff(
+    input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None
+) -> Tensor:
+    """The n-th differences of neighbours along dim; of bool, whether they differ.
+
+    Args:
+        prepend, append: joined to input along dim first.
+    """
+    if n < 0:
+        raise RuntimeError(f"diff: order must be non-negative but got {n}")
+    parts = [part for part in (prepend, input, append) if part is not None]
+    result = _C.cat(parts, dim) if len(parts) > 1 else input
+    if result.dim() == 0:
+        raise RuntimeError("diff: expected input to be at least one-dimensional")
+    for _ in range(n):
+        size = builtins.max(result.size(dim) - 1, 0)
+        first, second = (
+            result.narrow(dim, 0, size),
+            result.narrow(dim, builtins.min(1, result.size(dim)), size),
+        )
+        result = first.logical_xor(second) if result.dtype is _C.bool else second - first
+    return result if n else result.clone()
+
+
+@_public
+def broadcast_tensors(*tensors: Any) -> tuple[Tensor, ...]:
+    """Views of the tensors in the shape that they broadcast to."""
+    tensors = tuple(_tensor_list(tensors))
+    shape = broadcast_shapes(*(t.shape for t in tensors))
+    return tuple(t.expand(shape) for t in tensors)
+
+
 # ---- norms -----------------------------------------------------------------------------------------------
 
 

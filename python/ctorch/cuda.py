@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from ctorch import _C
 
+OutOfMemoryError = _C.OutOfMemoryError
 _MESSAGE = "Torch not compiled with CUDA enabled: this build of ctorch runs on the CPU"
 
 
@@ -60,6 +61,10 @@ max_memory_allocated = memory_reserved = max_memory_reserved = memory_cached = m
 
 def reset_peak_memory_stats(device: Any = None) -> None:
     """Nothing: there is no GPU."""
+
+
+def memory_stats(device: Any = None) -> dict[str, Any]:
+    return {}
 
 
 def get_rng_state_all() -> list[_C.Tensor]:

@@ -21,6 +21,10 @@ class _TypedTensor(type):
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Tensor:
         if len(args) == 1 and not isinstance(args[0], int):
+            if isinstance(args[0], Tensor) and args[0].dtype is not cls.dtype:
+                raise TypeError(
+                    f"{cls.__name__}: expected a tensor of dtype {cls.dtype}, got {args[0].dtype}"
+                )
             return (
                 _C.empty(args[0], dtype=cls.dtype)
                 if isinstance(args[0], _C.Size)

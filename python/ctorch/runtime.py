@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from typing import Any
 
 from ctorch import _C
 from ctorch._C import Tensor
 
 __all__ = [
-    "are_deterministic_algorithms_enabled", "broadcast_shapes", "compile", "from_dlpack", "from_numpy", "frombuffer",
-    "get_default_device", "get_float32_matmul_precision", "get_num_interop_threads", "is_complex", "is_conj",
-    "is_floating_point", "is_nonzero", "is_storage", "is_tensor", "numel", "set_default_device", "set_float32_matmul_precision",
+    "are_deterministic_algorithms_enabled", "broadcast_shapes", "compile", "e", "from_dlpack", "from_numpy", "frombuffer",
+    "get_default_device", "get_float32_matmul_precision", "get_num_interop_threads", "inf", "is_complex", "is_conj",
+    "is_floating_point", "is_nonzero", "is_storage", "is_tensor", "nan", "newaxis", "numel", "pi", "range", "set_default_device", "set_float32_matmul_precision",
     "set_num_interop_threads", "typename", "use_deterministic_algorithms",
 ]  # fmt: skip
 
@@ -40,6 +42,21 @@ def is_complex(input: Tensor) -> bool:
 def is_conj(input: Tensor) -> bool:
     """False: conj() computes its result at once."""
     return False
+
+
+pi, e, inf, nan = math.pi, math.e, math.inf, math.nan
+newaxis = None
+
+
+def range(start: float = 0, end: float | None = None, step: float = 1, **options: Any) -> Tensor:
+    """The numbers from start to end, both included, in steps of step: deprecated in favour of arange()."""
+    warnings.warn("torch.range is deprecated: use torch.arange, which leaves the end out", stacklevel=2)
+    start, end = (0, start) if end is None else (start, end)
+    if step == 0 or (end - start) / step < 0:
+        raise RuntimeError(f"range: bounds {start} -> {end} are inconsistent with step {step}")
+    count = math.floor((end - start) / step) + 1
+    options.setdefault("dtype", _C.get_default_dtype())
+    return start + step * _C.arange(count, **options)
 
 
 def is_nonzero(input: Tensor) -> bool:
