@@ -447,10 +447,11 @@ Tensor.matrix_H = _matrix_h
 
 # ---- functions of what tensors have as methods --------------------------------------------------------------
 
-for _name in (
-    "addmv_ as_strided_ detach detach_ gcd_ index_put_ is_inference is_neg is_same_size is_signed lcm_ "
-    "resolve_conj resolve_neg"
-).split():
+_METHODS = (
+    "addmv_", "as_strided_", "detach", "detach_", "gcd_", "index_put_", "is_inference", "is_neg", "is_same_size", "is_signed",
+    "lcm_", "resolve_conj", "resolve_neg",
+)  # fmt: skip
+for _name in _METHODS:
     globals()[_name] = getattr(Tensor, _name)
     __all__.append(_name)
 
