@@ -24,6 +24,15 @@ nn = torch.nn
 F = torch.nn.functional
 
 
+class UsageError(Exception):
+    """An argument, or a file that it names, will not do; the text says which and why."""
+
+
+def first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0].strip()}" if text else type(error).__name__
+
+
 class Net(nn.Module):
     """Two convolutions, each with a pool, and two linear layers."""
 
@@ -94,13 +103,19 @@ def save_checkpoint(path: Path, epoch: int, model, optimizer, scheduler, history
 
 def load_checkpoint(path: Path, model, optimizer, scheduler, history: dict) -> int:
     """Take up a saved state. Returns the number of epochs that are done."""
-    saved = torch.load(path, weights_only=True)
-    model.load_state_dict(saved["model"])
-    optimizer.load_state_dict(saved["optimizer"])
-    scheduler.load_state_dict(saved["scheduler"])
-    history.update(saved["history"])
-    torch.set_rng_state(saved["rng_state"])
-    return saved["epoch"]
+    try:
+        saved = torch.load(path, weights_only=True)
+    except Exception as error:  # damage shows in many ways
+        raise UsageError(f"cannot read the checkpoint {path}: {first_line(error)}") from error
+    try:
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        scheduler.load_state_dict(saved["scheduler"])
+        history.update(saved["history"])
+        torch.set_rng_state(saved["rng_state"])
+        return int(saved["epoch"])
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise UsageError(f"{path} is not a checkpoint of this job: {first_line(error)}") from error
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -116,7 +131,14 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=2e-2, help="learning rate at the start (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of all random numbers (%(default)s)")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.batch_size < 1:
+        parser.error(f"--batch-size: expected at least 1, got {args.batch_size}")
+    if not 0 <= args.lr < float("inf"):
+        parser.error(f"--lr: expected a number from 0 on, got {args.lr}")
+    if args.epochs < 0:
+        parser.error(f"--epochs: expected at least 0, got {args.epochs}")
+    return args
 
 
 def run(args: argparse.Namespace) -> float:
@@ -124,10 +146,13 @@ def run(args: argparse.Namespace) -> float:
     from tqdm import tqdm
 
     out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out: cannot make the folder {out}: {error.strerror}") from error
     checkpoint = out / "checkpoint.pt"
     if args.resume and not checkpoint.is_file():
-        raise mnist_data.DataError(f"--resume: there is no checkpoint {checkpoint}")
+        raise UsageError(f"--resume: there is no checkpoint {checkpoint}")
     train, test = mnist_data.load(args.data)
 
     torch.manual_seed(args.seed)
@@ -166,7 +191,7 @@ def run(args: argparse.Namespace) -> float:
 def main(argv: list[str] | None = None) -> int:
     try:
         run(parse_arguments(argv))
-    except mnist_data.DataError as error:
+    except (UsageError, mnist_data.DataError) as error:
         print(f"mnist: {error}", file=sys.stderr)
         return 1
     return 0

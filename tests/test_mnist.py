@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
+import io
 import struct
 import sys
 import types
@@ -212,3 +213,47 @@ def test_a_folder_or_checkpoint_that_is_not_there_is_a_message(tmp_path, capsys)
     assert "is not a folder" in capsys.readouterr().err
     assert script.main(["--resume", "--out", str(tmp_path / "out")]) == 1
     assert "there is no checkpoint" in capsys.readouterr().err
+
+
+def checkpoint_like(how, script, whole):
+    """The bytes of a file that is not, or no longer, a checkpoint of this job."""
+    if how == "cut off":
+        return whole[: len(whole) // 2]
+    if how == "empty":
+        return b""
+    if how == "flipped":
+        return whole[:2000] + bytes(b ^ 255 for b in whole[2000:2100]) + whole[2100:]
+    buffer = io.BytesIO()
+    script.torch.save({"foreign": {"weights": 1}, "list": [1, 2], "part": {"model": {}}}[how], buffer)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("how", ["cut off", "empty", "flipped", "foreign", "list", "part"])
+def test_a_damaged_or_foreign_checkpoint_is_a_message(tmp_path, capsys, how):
+    pytest.importorskip("tqdm", reason="shows the progress of the job")
+    script = load_script("ctorch")
+    write_files(tmp_path)
+    model = script.Net()
+    optimizer = script.make_optimizer(model, 0.02)
+    scheduler = script.torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
+    path = tmp_path / "checkpoint.pt"
+    script.save_checkpoint(path, 1, model, optimizer, scheduler, {"losses": [], "accuracies": []})
+    path.write_bytes(checkpoint_like(how, script, path.read_bytes()))
+    assert script.main(["--data", str(tmp_path), "--out", str(tmp_path), "--resume"]) == 1
+    text = capsys.readouterr().err
+    assert text.startswith("mnist: ") and text.count("\n") == 1 and "checkpoint.pt" in text
+
+
+def test_unusable_arguments_are_messages(tmp_path, capsys):
+    pytest.importorskip("tqdm", reason="shows the progress of the job")
+    script = load_script("ctorch")
+    file = tmp_path / "file"
+    file.write_text("x")
+    assert script.main(["--out", str(file)]) == 1
+    text = capsys.readouterr().err
+    assert text.startswith("mnist: --out") and text.count("\n") == 1
+    for arguments in (["--batch-size", "0"], ["--lr", "-1"], ["--lr", "nan"], ["--epochs", "-1"]):
+        with pytest.raises(SystemExit) as stop:
+            script.main(arguments)
+        assert stop.value.code == 2
+        assert f"error: {arguments[0]}: expected" in capsys.readouterr().err.splitlines()[-1]
