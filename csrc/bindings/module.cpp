@@ -7,6 +7,7 @@
 
 // One line per family; the order does not matter.
 #define CT_OP_FAMILIES(X) \
+  X(attention)            \
   X(conv)                 \
   X(create)               \
   X(elementwise)          \

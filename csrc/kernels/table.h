@@ -4,6 +4,7 @@
 #pragma once
 
 #include "core/cpu_info.h"
+#include "kernels/attention.h"
 #include "kernels/conv.h"
 #include "kernels/copy.h"
 #include "kernels/elementwise.h"
@@ -21,6 +22,7 @@
 
 // X(type prefix, member name): a FooTable, the member `foo`, filled by CT_ISA::fill_foo(FooTable&).
 #define CT_KERNEL_FAMILIES(X) \
+  X(Attention, attention)     \
   X(Conv, conv)               \
   X(Copy, copy)               \
   X(Elementwise, elementwise) \

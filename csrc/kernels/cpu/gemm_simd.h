@@ -12,6 +12,7 @@
 
 #include "core/half.h"
 #include "core/macros.h"
+#include "kernels/cpu/flush_denormals.h"
 #include "kernels/cpu/gemm_blocks.h"
 
 namespace ctorch::CT_ISA {
@@ -131,22 +132,6 @@ CT_INLINE void transpose_square(typename Simd<S>::Vector (&rows)[kLanes<S>]) {
     for (int i = 0; i < n; ++i) rows[i] = next[i];
   }
 }
-
-// Flush denormal numbers to zero while an object lives: a multiply-add on one takes a microcode assist of
-// about 150 cycles.
-class FlushDenormals {
- public:
-#if defined(__SSE2__)
-  CT_INLINE FlushDenormals() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040u); }
-  CT_INLINE ~FlushDenormals() { _mm_setcsr(saved_); }
-
- private:
-  unsigned saved_;
-#else
-  CT_INLINE FlushDenormals() {}
-  CT_INLINE ~FlushDenormals() {}
-#endif
-};
 
 }  // namespace
 }  // namespace ctorch::CT_ISA

@@ -8,6 +8,7 @@
 #include "core/dtype.h"
 #include "core/half.h"
 #include "core/macros.h"
+#include "kernels/cpu/vec_math.h"
 
 namespace ctorch::CT_ISA {
 namespace {
@@ -101,6 +102,14 @@ struct Lanes {
     return a != a ? a : chosen;
   }
 };
+
+// e^x for x <= 0, or 0 where that would not be a normal number: such results, of masked elements say, would
+// cost an assist of the processor of about 150 cycles each.
+CT_INLINE float exp_below_zero(float x) {
+  const float e = math::exp(x < -87.0f ? -87.0f : x);
+  return x < -87.0f ? 0.0f : e;
+}
+CT_INLINE double exp_below_zero(double x) { return math::exp(x); }
 
 }  // namespace
 }  // namespace ctorch::CT_ISA

@@ -17,14 +17,6 @@ constexpr int64_t kBand =
 constexpr CT_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr CT_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-// e^x for x <= 0, or 0 where that would not be a normal number: such results, of masked elements say, would
-// cost an assist of the processor of about 150 cycles each.
-CT_INLINE float exp_below_zero(float x) {
-  const float e = math::exp(x < -87.0f ? -87.0f : x);
-  return x < -87.0f ? 0.0f : e;
-}
-CT_INLINE double exp_below_zero(double x) { return math::exp(x); }
-
 template <class T>
 struct SoftmaxRow {
   using V = acc_t<T>;

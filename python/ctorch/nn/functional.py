@@ -16,6 +16,7 @@ import ctorch
 from .. import _C
 from .._C import Tensor
 from ..composite import channel_shuffle, pixel_shuffle, pixel_unshuffle
+from .attention import scaled_dot_product_attention
 from .losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -26,6 +27,7 @@ from .losses import (
     mse_loss,
     nll_loss,
     smooth_l1_loss,
+    soft_margin_loss,
 )
 
 __all__ = [
@@ -92,11 +94,13 @@ __all__ = [
     "relu_",
     "relu6",
     "rms_norm",
+    "scaled_dot_product_attention",
     "selu",
     "selu_",
     "sigmoid",
     "silu",
     "smooth_l1_loss",
+    "soft_margin_loss",
     "softmax",
     "softmin",
     "softplus",
@@ -250,6 +254,10 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     if weight.dim() > 1:
         raise RuntimeError(
             f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.dim()}"
+        )
+    if weight.dtype != input.dtype:
+        raise RuntimeError(
+            f"prelu: expected weight of the dtype of input, {input.dtype}, got {weight.dtype}"
         )
     if weight.numel() != 1:
         channels = input.size(1) if input.dim() > 1 else 1
@@ -650,6 +658,8 @@ def instance_norm(
         )
     n, c = input.shape[:2]
     mean, var, w, b = (t if t is None else t.repeat(n) for t in (running_mean, running_var, weight, bias))
+    if mean is not None and var is not None and input.dtype in (ctorch.float32, ctorch.float64):
+        mean, var = mean.to(input.dtype), var.to(input.dtype)  # PyTorch takes any statistics here
     lines = input.reshape(1, n * c, *input.shape[2:])
     result = _C.native_batch_norm(lines, w, b, mean, var, use_input_stats, momentum, eps)[0]
     if use_input_stats:

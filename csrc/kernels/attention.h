@@ -1,0 +1,58 @@
+// Scaled dot-product attention: out = softmax(scale query key^T + mask) value, and its gradients, in blocks:
+// the matrix of queries by keys is never whole in memory (Dao et al., "FlashAttention", 2022).
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/gemm.h"
+
+namespace ctorch {
+
+// Rows of contiguous elements: row i of head h of batch b at data + (b * batch + h * head + i * row)
+// elements.
+template <class Pointer>
+struct AttentionRows {
+  Pointer data = nullptr;
+  int64_t batch = 0, head = 0, row = 0;
+};
+
+enum class AttentionMask : int8_t {
+  none,
+  taken,  // bytes of bool: whether a query sees a key
+  added,  // numbers of the dtype, added to the scores
+};
+
+// float32 and float64. Query head h reads head h / group of the keys. All strides in elements.
+struct AttentionArgs {
+  DType dtype;
+  int64_t batch, heads, group;
+  int64_t queries, keys, width, value_width;
+  double scale;
+  // Whether query i sees the keys up to i + first_query alone.
+  bool causal = false;
+  int64_t first_query = 0;
+  AttentionRows<const void*> query, key, value;  // (queries, width), (keys, width), (keys, value_width)
+  AttentionRows<const void*> key_t, value_t;     // transposed: (width, keys), (value_width, keys)
+  AttentionMask mask_kind = AttentionMask::none;
+  const void* mask = nullptr;
+  int64_t mask_strides[4] = {};  // batch, head, query, key
+  // Dropout, for one head of one batch: weights whose byte in (queries, keys) is 0 are left out, the others
+  // scaled.
+  const uint8_t* kept = nullptr;
+  double kept_scale = 1;
+  // log_sum: (batch, heads, queries), the logarithm of the sum that scaled a row of weights; +inf for a row
+  // that sees no key, whose result is 0.
+  AttentionRows<void*> out;
+  void* log_sum;
+  // Backward only. The gradients of key and value are added to what is there.
+  AttentionRows<const void*> grad_out;
+  AttentionRows<void*> grad_query, grad_key, grad_value;
+  void (*gemm)(const GemmArgs&);
+};
+
+struct AttentionTable {
+  void (*forward)(const AttentionArgs&);
+  void (*backward)(const AttentionArgs&);
+};
+
+}  // namespace ctorch

@@ -1,0 +1,242 @@
+// Attention in blocks of queries by blocks of keys. A block of scores lies in the L2 from the product that
+// makes it to the product that uses it; per row a running maximum and sum scale what was added up so far.
+#include "kernels/attention.h"
+
+#include <algorithm>
+
+#include "core/parallel.h"
+#include "core/scratch.h"
+#include "kernels/cpu/flush_denormals.h"
+#include "kernels/cpu/rows.h"
+#include "kernels/cpu/vec_math.h"
+
+namespace ctorch::CT_ISA {
+namespace {
+
+// 128 x 256 floats are 128 KB; backward holds up to three such blocks. More queries amortise the packing of
+// their keys, more keys the writing out of results.
+constexpr int64_t kQueryBlock = 128, kKeyBlock = 256;
+
+template <class T>
+struct Attention {
+  const AttentionArgs& g;
+
+  // c (m, n) = alpha a b, added to c where asked; rows of b and c are contiguous.
+  void product(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int64_t a_col, const T* b,
+               int64_t b_row, T* c, int64_t c_row, bool add, double alpha = 1) const {
+    GemmArgs q{.dtype = g.dtype, .m = m, .n = n, .k = k};
+    q.a = {.data = a, .row = a_row, .col = a_col};
+    q.b = {.data = b, .row = b_row, .col = 1};
+    q.c = {.data = c, .row = c_row, .col = 1};
+    if (add) q.d = {.data = c, .row = c_row, .col = 1};
+    q.alpha.real = alpha;
+    g.gemm(q);
+  }
+
+  template <class Pointer>
+  static auto at(const AttentionRows<Pointer>& rows, int64_t b, int64_t h, int64_t i) {
+    using Element = std::conditional_t<std::is_const_v<std::remove_pointer_t<Pointer>>, const T, T>;
+    return static_cast<Element*>(rows.data) + b * rows.batch + h * rows.head + i * rows.row;
+  }
+
+  // The scores of queries [i, i + rows) for keys [j, j + cols), masked.
+  void scores(int64_t b, int64_t h, int64_t i, int64_t rows, int64_t j, int64_t cols, T* s) const {
+    product(rows, cols, g.width, at(g.query, b, h, i), g.query.row, 1, at(g.key_t, b, h / g.group, 0) + j,
+            g.key_t.row, s, kKeyBlock, false, g.scale);
+    for (int64_t r = 0; r < rows; ++r) {
+      T* row = s + r * kKeyBlock;
+      mask_row(b, h, i + r, j, cols, row);
+      if (g.causal) {
+        const int64_t seen = std::clamp<int64_t>(i + r + g.first_query + 1 - j, 0, cols);
+        for (int64_t c = seen; c < cols; ++c) row[c] = -static_cast<T>(__builtin_inf());
+      }
+    }
+  }
+  void mask_row(int64_t b, int64_t h, int64_t i, int64_t j, int64_t cols, T* row) const {
+    const int64_t* stride = g.mask_strides;
+    const int64_t from = b * stride[0] + h * stride[1] + i * stride[2] + j * stride[3], step = stride[3];
+    if (g.mask_kind == AttentionMask::taken) {
+      const auto* mask = static_cast<const uint8_t*>(g.mask) + from;
+      for (int64_t c = 0; c < cols; ++c) row[c] = mask[c * step] ? row[c] : -static_cast<T>(__builtin_inf());
+    } else if (g.mask_kind == AttentionMask::added) {
+      const T* mask = static_cast<const T*>(g.mask) + from;
+      if (step == 1) {
+        for (int64_t c = 0; c < cols; ++c) row[c] += mask[c];
+      } else {
+        for (int64_t c = 0; c < cols; ++c) row[c] += mask[c * step];
+      }
+    }
+  }
+  // Keys that some of the queries [i, i + rows) see.
+  int64_t keys_seen(int64_t i, int64_t rows) const {
+    return g.causal ? std::min(g.keys, i + rows + g.first_query) : g.keys;
+  }
+  void drop_row(int64_t i, int64_t j, int64_t cols, const T* from, T* to) const {
+    const uint8_t* kept = g.kept + i * g.keys + j;
+    const T scale = static_cast<T>(g.kept_scale);
+    for (int64_t c = 0; c < cols; ++c) to[c] = kept[c] ? from[c] * scale : T(0);
+  }
+
+  // ---- forward
+
+  static T max_of(const T* x, int64_t n) {
+    Lanes<T> best(-static_cast<T>(__builtin_inf()));
+    read_lanes(x, n, -static_cast<T>(__builtin_inf()), [&](const T* p) __attribute__((always_inline)) {
+      for (int l = 0; l < kLanes; ++l) best[l] = Lanes<T>::greater(best[l], p[l]);
+    });
+    return best.max();
+  }
+  // x = e^(x - shift); returns the sum.
+  static T exponentials(T* x, int64_t n, T shift) {
+    Lanes<T> sum(0);
+    map_lanes(x, x, n, -static_cast<T>(__builtin_inf()),
+              [&](const T* p, T* q) __attribute__((always_inline)) {
+                for (int l = 0; l < kLanes; ++l) {
+                  const T e = exp_below_zero(p[l] - shift);
+                  q[l] = e;
+                  sum[l] += e;
+                }
+              });
+    return sum.sum();
+  }
+
+  void forward_block(int64_t b, int64_t h, int64_t i, int64_t rows) const {
+    const T inf = static_cast<T>(__builtin_inf());
+    Scratch scratch(static_cast<size_t>(kQueryBlock * kKeyBlock) * sizeof(T));
+    T* s = scratch.as<T>();
+    T highest[kQueryBlock], sum[kQueryBlock];
+    fill_row(highest, rows, -inf);
+    fill_row(sum, rows, T(0));
+    T* out = at(g.out, b, h, i);
+    const int64_t keys = keys_seen(i, rows);
+    for (int64_t j = 0; j < keys; j += kKeyBlock) {
+      const int64_t cols = std::min(kKeyBlock, keys - j);
+      scores(b, h, i, rows, j, cols, s);
+      for (int64_t r = 0; r < rows; ++r) {
+        T* row = s + r * kKeyBlock;
+        const T next = Lanes<T>::greater(highest[r], max_of(row, cols));
+        if (next == -inf) {  // nothing seen so far
+          fill_row(row, cols, T(0));
+          continue;
+        }
+        const T before = highest[r] == next ? T(1) : exp_below_zero(highest[r] - next);
+        sum[r] = sum[r] * before + exponentials(row, cols, next);
+        highest[r] = next;
+        if (g.kept) drop_row(i + r, j, cols, row, row);
+        if (j > 0 && before != T(1)) scale_row(out + r * g.out.row, g.value_width, before);
+      }
+      product(rows, g.value_width, cols, s, kKeyBlock, 1, at(g.value, b, h / g.group, j), g.value.row, out,
+              g.out.row, j > 0);
+    }
+    T* log_sum = static_cast<T*>(g.log_sum) + (b * g.heads + h) * g.queries + i;
+    for (int64_t r = 0; r < rows; ++r) {
+      T* row = out + r * g.out.row;
+      if (highest[r] == -inf) {
+        fill_row(row, g.value_width, T(0));
+        log_sum[r] = inf;
+      } else {
+        scale_row(row, g.value_width, 1 / sum[r]);
+        log_sum[r] = highest[r] + static_cast<T>(__builtin_log(static_cast<double>(sum[r])));
+      }
+    }
+  }
+  static void fill_row(T* row, int64_t n, T value) {
+    for (int64_t c = 0; c < n; ++c) row[c] = value;
+  }
+  static void scale_row(T* row, int64_t n, T by) {
+    for (int64_t c = 0; c < n; ++c) row[c] *= by;
+  }
+
+  void forward() const {
+    const int64_t blocks = (g.queries + kQueryBlock - 1) / kQueryBlock;
+    parallel_for(0, g.batch * g.heads * blocks, grain(kQueryBlock), [&](int64_t from, int64_t to) {
+      for (int64_t task = from; task < to; ++task) {
+        const int64_t i = task % blocks * kQueryBlock, head = task / blocks;
+        forward_block(head / g.heads, head % g.heads, i, std::min(kQueryBlock, g.queries - i));
+      }
+    });
+  }
+  // Tasks of so many queries each that are worth a thread.
+  int64_t grain(int64_t queries) const {
+    const int64_t work =
+        std::min(queries, g.queries) * std::max<int64_t>(g.keys, 1) * (g.width + g.value_width);
+    return std::max<int64_t>(1, (1 << 17) / std::max<int64_t>(work, 1));
+  }
+
+  // ---- backward: with P the weights and D = sum(out grad_out) of a row,
+  //   grad_value = P^T grad_out,  grad_score = P (grad_out value^T - D),
+  //   grad_query = scale grad_score key,  grad_key = scale grad_score^T query.
+
+  void backward_block(int64_t b, int64_t h, int64_t i, int64_t rows, T* s, T* p_dropped, T* ds) const {
+    const int64_t key_head = h / g.group;
+    const T* log_sum = static_cast<const T*>(g.log_sum) + (b * g.heads + h) * g.queries + i;
+    const T* grad_out = at(g.grad_out, b, h, i);
+    T dot[kQueryBlock];
+    for (int64_t r = 0; r < rows; ++r) {
+      Lanes<T> sum(0);
+      read_lanes2(static_cast<const T*>(at(g.out, b, h, i + r)), grad_out + r * g.grad_out.row, g.value_width,
+                  [&](const T* p, const T* q) __attribute__((always_inline)) {
+                    for (int l = 0; l < kLanes; ++l) sum[l] += p[l] * q[l];
+                  });
+      dot[r] = sum.sum();
+    }
+    const int64_t keys = keys_seen(i, rows);
+    for (int64_t j = 0; j < keys; j += kKeyBlock) {
+      const int64_t cols = std::min(kKeyBlock, keys - j);
+      scores(b, h, i, rows, j, cols, s);
+      for (int64_t r = 0; r < rows; ++r) {
+        exponentials(s + r * kKeyBlock, cols, log_sum[r]);
+        if (g.kept) drop_row(i + r, j, cols, s + r * kKeyBlock, p_dropped + r * kKeyBlock);
+      }
+      product(cols, g.value_width, rows, g.kept ? p_dropped : s, 1, kKeyBlock, grad_out, g.grad_out.row,
+              at(g.grad_value, b, key_head, j), g.grad_value.row, true);
+      product(rows, cols, g.value_width, grad_out, g.grad_out.row, 1, at(g.value_t, b, key_head, 0) + j,
+              g.value_t.row, ds, kKeyBlock, false);
+      for (int64_t r = 0; r < rows; ++r) {
+        const T* p = s + r * kKeyBlock;
+        T* d = ds + r * kKeyBlock;
+        if (g.kept) drop_row(i + r, j, cols, d, d);
+        for (int64_t c = 0; c < cols; ++c) d[c] = p[c] * (d[c] - dot[r]);
+      }
+      product(rows, g.width, cols, ds, kKeyBlock, 1, at(g.key, b, key_head, j), g.key.row,
+              at(g.grad_query, b, h, i), g.grad_query.row, j > 0, g.scale);
+      product(cols, g.width, rows, ds, 1, kKeyBlock, at(g.query, b, h, i), g.query.row,
+              at(g.grad_key, b, key_head, j), g.grad_key.row, true, g.scale);
+    }
+  }
+
+  // A task is a head of the keys, whose gradients all its queries add to.
+  void backward() const {
+    const int64_t key_heads = g.heads / g.group;
+    parallel_for(0, g.batch * key_heads, grain(g.queries * g.group), [&](int64_t from, int64_t to) {
+      const int64_t block = kQueryBlock * kKeyBlock;
+      Scratch scratch(static_cast<size_t>(block * (g.kept ? 3 : 2)) * sizeof(T));
+      T* s = scratch.as<T>();
+      for (int64_t task = from; task < to; ++task) {
+        const int64_t b = task / key_heads, first = task % key_heads * g.group;
+        for (int64_t h = first; h < first + g.group; ++h) {
+          for (int64_t i = 0; i < g.queries; i += kQueryBlock)
+            backward_block(b, h, i, std::min(kQueryBlock, g.queries - i), s, s + 2 * block, s + block);
+        }
+      }
+    });
+  }
+};
+
+void forward(const AttentionArgs& g) {
+  FlushDenormals flush;
+  g.dtype == DType::float64 ? Attention<double>{g}.forward() : Attention<float>{g}.forward();
+}
+void backward(const AttentionArgs& g) {
+  FlushDenormals flush;
+  g.dtype == DType::float64 ? Attention<double>{g}.backward() : Attention<float>{g}.backward();
+}
+
+}  // namespace
+
+void fill_attention(AttentionTable& table) {
+  table.forward = forward;
+  table.backward = backward;
+}
+
+}  // namespace ctorch::CT_ISA

@@ -1,0 +1,188 @@
+#include "ops/attention.h"
+
+#include <algorithm>
+
+#include "core/generator.h"
+#include "kernels/table.h"
+#include "ops/copy.h"
+#include "ops/create.h"
+#include "ops/random.h"
+#include "ops/view.h"
+
+namespace ctorch::ops {
+namespace {
+
+constexpr const char* kOp = "scaled_dot_product_attention";
+// With dropout, as many queries at a time as the kernel takes: their random bytes are all that is held.
+constexpr int64_t kDropoutQueries = 128;
+
+// Rows of contiguous elements, in the dtype that the kernels compute in.
+Tensor with_rows(const Tensor& t, DType dtype) {
+  Tensor x = to_dtype(t, dtype);
+  return x.strides()[3] == 1 || x.sizes()[3] <= 1 ? x : contiguous(x);
+}
+template <class Pointer>
+AttentionRows<Pointer> rows_of(const Tensor& t) {
+  return {t.data(), t.strides()[0], t.strides()[1], t.strides()[2]};
+}
+// A fresh (batch, heads, rows, width) with the rows of a batch's heads side by side, as what follows wants
+// them.
+Tensor empty_result(const Tensor& like, int64_t width, DType dtype) {
+  const Dims& s = like.sizes();
+  return transpose(empty(Dims{s[0], s[2], s[1], width}, dtype, like.device()), 1, 2);
+}
+
+struct Operands {
+  DType dtype;  // of the computation: half types compute in float
+  Tensor query, key, value, key_t, value_t, mask;
+  AttentionArgs args;
+
+  Operands(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& attn_mask, bool causal,
+           double scale)
+      : dtype(q.dtype() == DType::float64 ? DType::float64 : DType::float32) {
+    check_shapes(q, k, v);
+    query = with_rows(q, dtype);
+    key = with_rows(k, dtype);
+    value = with_rows(v, dtype);
+    key_t = contiguous(transpose(key, 2, 3));
+    const Dims &s = q.sizes(), &ks = k.sizes();
+    args = {.dtype = dtype,
+            .batch = s[0],
+            .heads = s[1],
+            .group = ks[1] ? s[1] / ks[1] : 1,
+            .queries = s[2],
+            .keys = ks[2],
+            .width = s[3],
+            .value_width = v.sizes()[3],
+            .scale = scale,
+            .causal = causal,
+            .gemm = cpu_kernels().gemm.gemm};
+    args.query = rows_of<const void*>(query);
+    args.key = rows_of<const void*>(key);
+    args.value = rows_of<const void*>(value);
+    args.key_t = rows_of<const void*>(key_t);
+    if (attn_mask) set_mask(*attn_mask, q.dtype());
+  }
+
+  void check_shapes(const Tensor& q, const Tensor& k, const Tensor& v) const {
+    check(is_floating(q.dtype()) && q.dtype() == k.dtype() && q.dtype() == v.dtype(), kOp,
+          ": expected query, key and value of one floating dtype, got ", q.dtype(), ", ", k.dtype(), " and ",
+          v.dtype());
+    const bool four = q.dim() == 4 && k.dim() == 4 && v.dim() == 4;
+    check(four && q.sizes()[0] == k.sizes()[0] && q.sizes()[0] == v.sizes()[0] &&
+              k.sizes()[1] == v.sizes()[1] && k.sizes()[2] == v.sizes()[2] && q.sizes()[3] == k.sizes()[3] &&
+              (k.sizes()[1] ? q.sizes()[1] % k.sizes()[1] == 0 : q.sizes()[1] == 0),
+          kOp, ": query ", q.sizes(), ", key ", k.sizes(), " and value ", v.sizes(), " do not fit");
+  }
+  void set_mask(const Tensor& m, DType input_dtype) {
+    check(m.dtype() == DType::boolean || m.dtype() == input_dtype, kOp,
+          ": expected attn_mask of dtype bool or of query's ", input_dtype, ", got ", m.dtype());
+    const bool seen = m.dtype() == DType::boolean;
+    mask = expand(seen ? m : to_dtype(m, dtype), Dims{args.batch, args.heads, args.queries, args.keys});
+    args.mask_kind = seen ? AttentionMask::taken : AttentionMask::added;
+    args.mask = mask.data();
+    for (int d = 0; d < 4; ++d) args.mask_strides[d] = mask.strides()[d];
+  }
+};
+
+template <class Pointer>
+void advance(AttentionRows<Pointer>& rows, int64_t b, int64_t h, int64_t i, int64_t item) {
+  if (!rows.data) return;
+  using Byte = std::conditional_t<std::is_const_v<std::remove_pointer_t<Pointer>>, const char, char>;
+  rows.data = static_cast<Byte*>(rows.data) + (b * rows.batch + h * rows.head + i * rows.row) * item;
+}
+
+// Runs a kernel over blocks of queries of one head at a time, in the order in which dropout draws.
+void run_with_dropout(void (*kernel)(const AttentionArgs&), const AttentionArgs& all, double p,
+                      Generator* generator) {
+  const int64_t item = item_size(all.dtype);
+  for (int64_t b = 0; b < all.batch; ++b) {
+    for (int64_t h = 0; h < all.heads; ++h) {
+      for (int64_t i = 0; i < all.queries; i += kDropoutQueries) {
+        AttentionArgs g = all;
+        g.batch = g.heads = g.group = 1;
+        g.queries = std::min(kDropoutQueries, all.queries - i);
+        g.first_query = i;
+        for (auto* rows : {&g.query, &g.grad_out}) advance(*rows, b, h, i, item);
+        for (auto* rows : {&g.out, &g.grad_query}) advance(*rows, b, h, i, item);
+        for (auto* rows : {&g.key, &g.value, &g.key_t, &g.value_t}) advance(*rows, b, h / all.group, 0, item);
+        for (auto* rows : {&g.grad_key, &g.grad_value}) advance(*rows, b, h / all.group, 0, item);
+        g.log_sum = static_cast<char*>(all.log_sum) + ((b * all.heads + h) * all.queries + i) * item;
+        if (g.mask)
+          g.mask = static_cast<const char*>(all.mask) +
+                   (b * all.mask_strides[0] + h * all.mask_strides[1] + i * all.mask_strides[2]) *
+                       (g.mask_kind == AttentionMask::taken ? 1 : item);
+        const Tensor kept = empty(Dims{g.queries, g.keys}, DType::boolean);
+        if (p < 1) {
+          bernoulli_(kept, 1 - p, generator);
+        } else {  // draws nothing
+          zero_(kept);
+        }
+        g.kept = reinterpret_cast<const uint8_t*>(kept.data());
+        g.kept_scale = p < 1 ? 1 / (1 - p) : 0;
+        kernel(g);
+      }
+    }
+  }
+}
+
+void check_dropout(double p) {
+  check_value(p >= 0 && p <= 1, kOp, ": expected dropout_p in [0, 1], got ", p);
+}
+
+}  // namespace
+
+std::tuple<Tensor, Tensor> attention(const Tensor& query, const Tensor& key, const Tensor& value,
+                                     const OptionalTensor& attn_mask, double dropout_p, bool is_causal,
+                                     double scale, const OptionalTensor&) {
+  check_dropout(dropout_p);
+  Operands x(query, key, value, attn_mask, is_causal, scale);
+  AttentionArgs& g = x.args;
+  const Tensor out = empty_result(query, g.value_width, x.dtype);
+  const Tensor log_sum = empty(Dims{g.batch, g.heads, g.queries}, x.dtype, query.device());
+  g.out = rows_of<void*>(out);
+  g.log_sum = log_sum.data();
+  if (dropout_p > 0) {
+    run_with_dropout(cpu_kernels().attention.forward, g, dropout_p, nullptr);
+  } else {
+    cpu_kernels().attention.forward(g);
+  }
+  return {to_dtype(out, query.dtype()), log_sum};
+}
+
+std::tuple<Tensor, Tensor, Tensor> attention_backward(const Tensor& grad, const Tensor& query,
+                                                      const Tensor& key, const Tensor& value,
+                                                      const OptionalTensor& attn_mask, double dropout_p,
+                                                      bool is_causal, double scale,
+                                                      const OptionalTensor& rng_state, const Tensor& out,
+                                                      const Tensor& log_sum) {
+  Operands x(query, key, value, attn_mask, is_causal, scale);
+  AttentionArgs& g = x.args;
+  const Tensor grad_rows = with_rows(grad, x.dtype), out_rows = with_rows(out, x.dtype);
+  x.value_t = contiguous(transpose(x.value, 2, 3));
+  const Tensor grad_query = empty_result(query, g.width, x.dtype),
+               grad_key = zero_(empty_result(key, g.width, x.dtype)),
+               grad_value = zero_(empty_result(value, g.value_width, x.dtype));
+  if (g.keys == 0) zero_(grad_query);
+  g.value_t = rows_of<const void*>(x.value_t);
+  g.grad_out = rows_of<const void*>(grad_rows);
+  g.out = rows_of<void*>(out_rows);
+  g.log_sum = log_sum.data();
+  g.grad_query = rows_of<void*>(grad_query);
+  g.grad_key = rows_of<void*>(grad_key);
+  g.grad_value = rows_of<void*>(grad_value);
+  if (dropout_p > 0) {
+    check(rng_state && rng_state->dtype() == DType::uint8, kOp,
+          ": backward needs the state of the generator");
+    Generator generator;
+    const Tensor state = contiguous(*rng_state);
+    generator.set_state(reinterpret_cast<const uint8_t*>(state.data()), state.numel());
+    run_with_dropout(cpu_kernels().attention.backward, g, dropout_p, &generator);
+  } else {
+    cpu_kernels().attention.backward(g);
+  }
+  return {to_dtype(grad_query, query.dtype()), to_dtype(grad_key, key.dtype()),
+          to_dtype(grad_value, value.dtype())};
+}
+
+}  // namespace ctorch::ops
