@@ -1,7 +1,10 @@
 #include "core/generator.h"
 
+#include <pthread.h>
+
 #include <cstring>
 #include <random>
+#include <set>
 
 #include "core/error.h"
 
@@ -43,9 +46,50 @@ uint64_t entropy() {
   return (static_cast<uint64_t>(device()) << 32) | device();
 }
 
+// All generators: a fork waits until nobody draws, or the child would find a lock that no thread of it holds.
+// The allocator, which a thread that draws may call, registers its own handler when the library is loaded, so
+// that it is locked after them.
+class Generators {
+ public:
+  static Generators& instance() {
+    static auto* all = new Generators;  // never destroyed: generators may outlive statics
+    return *all;
+  }
+  void add(Generator* g) {
+    std::lock_guard lock(mutex_);
+    all_.insert(g);
+  }
+  void remove(Generator* g) {
+    std::lock_guard lock(mutex_);
+    all_.erase(g);
+  }
+
+ private:
+  Generators() {
+    pthread_atfork([] { instance().lock(); }, [] { instance().unlock(); }, [] { instance().unlock(); });
+  }
+  void lock() {
+    mutex_.lock();
+    for (Generator* g : all_) g->mutex().lock();
+  }
+  void unlock() {
+    for (Generator* g : all_) g->mutex().unlock();
+    mutex_.unlock();
+  }
+  std::mutex mutex_;
+  std::set<Generator*> all_;
+};
+
 }  // namespace
 
+Generator::Generator(uint64_t seed) {
+  manual_seed(seed);
+  Generators::instance().add(this);
+}
+Generator::~Generator() { Generators::instance().remove(this); }
+
 Generator::Generator(const Generator& other) {
+  Generators::instance().add(this);
   std::lock_guard lock(other.mutex_);
   state_ = other.state_;
 }

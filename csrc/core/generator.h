@@ -14,7 +14,8 @@ class Generator {
   static constexpr uint64_t kDefaultSeed = 67280421310721;  // of a Generator() in PyTorch
   static constexpr int64_t kStateBytes = 5056;
 
-  explicit Generator(uint64_t seed = kDefaultSeed) { manual_seed(seed); }
+  explicit Generator(uint64_t seed = kDefaultSeed);
+  ~Generator();
   // A generator that will produce what `other` will produce.
   Generator(const Generator& other);
   Generator& operator=(const Generator&) = delete;

@@ -153,16 +153,23 @@ Tensor triangle(const Tensor& self, int64_t diagonal, bool upper, Out out, const
 Tensor triangle_indices(int64_t rows, int64_t cols, int64_t offset, DType dtype, bool upper, const char* op) {
   check(rows >= 0 && cols >= 0, op, ": row and col must be non-negative, got ", rows, " and ", cols);
   check(dtype == DType::int64 || dtype == DType::int32, op, ": not implemented for dtype ", dtype);
-  auto range = [&](int64_t r) {
-    const int64_t edge = std::clamp<int64_t>(upper ? r + offset : r + offset + 1, 0, cols);
-    return upper ? std::pair<int64_t, int64_t>(edge, cols) : std::pair<int64_t, int64_t>(0, edge);
-  };
-  int64_t count = 0;
-  for (int64_t r = 0; r < rows; ++r) count += range(r).second - range(r).first;
+  // Rows before `first` have no column below the diagonal, those from `whole` on have all. In 128 bits, as
+  // sizes and offset may be as large as they like, and without walking over rows that are empty.
+  const __int128 edge =
+      static_cast<__int128>(offset) + (upper ? 0 : 1);  // of row 0: where its upper part begins
+  const auto first = static_cast<int64_t>(std::clamp<__int128>(1 - edge, 0, rows));
+  const auto whole = static_cast<int64_t>(std::clamp<__int128>(cols - edge, first, rows));
+  const __int128 partial = static_cast<__int128>(whole - first) * (first + whole - 1 + 2 * edge) / 2;
+  const __int128 below = partial + static_cast<__int128>(rows - whole) * cols;
+  const __int128 elements = upper ? static_cast<__int128>(rows) * cols - below : below;
+  check(elements <= INT64_MAX / 32, op, ": (", rows, ", ", cols, ") has more indices than memory can hold");
+  const auto count = static_cast<int64_t>(elements);
   Tensor result = empty(Dims{2, count}, DType::int64);
   int64_t *row = result.data<int64_t>(), *col = row + count;
-  for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = range(r).first; c < range(r).second; ++c) {
+  const int64_t from = upper || cols == 0 ? 0 : first, to = cols == 0 ? 0 : upper ? whole : rows;
+  for (int64_t r = from; r < to; ++r) {
+    const auto start = static_cast<int64_t>(std::clamp<__int128>(r + edge, 0, cols));
+    for (int64_t c = upper ? start : 0; c < (upper ? cols : start); ++c) {
       *row++ = r;
       *col++ = c;
     }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctorch import _C
 from ctorch._C import Tensor
+from ctorch.storage import TypedStorage, UntypedStorage, whole
 
 if TYPE_CHECKING:
     import numpy
@@ -86,8 +87,7 @@ def register_post_accumulate_grad_hook(self, hook):
     """Call ``hook(self)`` after a gradient was added to ``.grad`` of this leaf."""
     if not self.is_leaf or not self.requires_grad:
         raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
-    node = self.expand_as(self).grad_fn.next_functions[0][0]
-    return node.register_hook(lambda *_: hook(self))
+    return _C._register_accumulate_hook(self, hook)
 
 
 # ---- other libraries --------------------------------------------------------------------------------------------------
@@ -140,40 +140,34 @@ def __dlpack_device__(self):
 @_method
 def untyped_storage(self) -> UntypedStorage:
     """The bytes that this tensor is a view of."""
-    return UntypedStorage(self)
+    return UntypedStorage(whole(self))
 
 
-class UntypedStorage:
-    """The bytes behind a tensor and its views."""
+@_method
+def storage(self) -> TypedStorage:
+    """The memory that this tensor is a view of, as elements of its dtype."""
+    return TypedStorage(whole(self))
 
-    def __init__(self, tensor: Tensor):
-        self._tensor = tensor
 
-    def data_ptr(self) -> int:
-        return self._tensor.data_ptr() - self._tensor.storage_offset() * self._tensor.element_size()
-
-    def nbytes(self) -> int:
-        return len(_C._storage_bytes(self._tensor))
-
-    size = __len__ = nbytes
-
-    def tolist(self) -> list[int]:
-        return list(_C._storage_bytes(self._tensor))
-
-    @property
-    def _cdata(self) -> int:
-        return _C._storage_key(self._tensor)
-
-    @property
-    def device(self):
-        return self._tensor.device
+@_method
+def as_subclass(self, cls: type) -> Tensor:
+    """This tensor, with its history, as an object of a subclass of Tensor."""
+    if not isinstance(cls, type):
+        raise TypeError(f"as_subclass: cls must be a type, got {cls!r}")
+    if not issubclass(cls, Tensor):
+        raise TypeError(f"as_subclass: expected a subclass of Tensor, got {cls.__name__}")
+    result = self.view_as(self)
+    result.__class__ = cls
+    return result
 
 
 # ---- copies and pickles -----------------------------------------------------------------------------------------------
 
 
-def _rebuild(cls, data: bytes, dtype, size, requires_grad, state):
+def _rebuild(cls, data: bytes, dtype, size, requires_grad, state, order=None):
     t = _C._tensor_from_buffer(data, dtype).view(size)
+    if order is not None:
+        t = t.permute(order)
     if cls is not Tensor:
         t = Tensor._make_subclass(cls, t, requires_grad)
     else:
@@ -185,20 +179,27 @@ def _rebuild(cls, data: bytes, dtype, size, requires_grad, state):
 
 @_method
 def __reduce_ex__(self, protocol):
-    if not self.is_leaf:
-        raise RuntimeError(
-            "Only leaf tensors (those that are not the result of a recorded operation) can be pickled; detach() it first"
-        )
-    dense = self.detach().contiguous()
+    # The elements in the order of memory, so that a transposed tensor comes back transposed.
+    by_stride = sorted(range(self.dim()), key=lambda d: -abs(self.stride(d)))
+    dense = self.detach().permute(by_stride).contiguous()
     data = bytes(_bytes_of(dense))
+    order = [by_stride.index(d) for d in range(self.dim())]
     return _rebuild, (
         type(self),
         data,
         self.dtype,
-        tuple(self.shape),
+        tuple(dense.shape),
         self.requires_grad,
         dict(self.__dict__),
+        order,
     )
+
+
+@_method
+def __copy__(self):
+    copied = Tensor._make_subclass(type(self), self.detach(), self.requires_grad)
+    copied.__dict__.update(self.__dict__)
+    return copied
 
 
 def _bytes_of(t):
@@ -214,8 +215,13 @@ def __deepcopy__(self, memo):
             "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the moment. "
             "If you were attempting to deepcopy a module, this may be because of a torch.nn.utils.weight_norm usage."
         )
+    # One copy of each storage: tensors that share one go on sharing.
+    key = ("ctorch storage", _C._storage_key(self))
+    if key not in memo:
+        memo[key] = _C._tensor_from_buffer(_C._storage_bytes(self), _C.uint8)
     with _no_grad():
-        t = self.detach().clone()
+        size = memo[key].numel() // self.element_size() * self.element_size()
+        t = memo[key][:size].view(self.dtype).as_strided(self.shape, self.stride(), self.storage_offset())
     if type(self) is not Tensor:
         t = Tensor._make_subclass(type(self), t, self.requires_grad)
     else:
