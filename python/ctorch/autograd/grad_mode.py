@@ -23,14 +23,25 @@ class _Mode:
             @functools.wraps(fn)
             def generator(*args: Any, **kwargs: Any) -> Any:
                 running = fn(*args, **kwargs)
-                sent = None
-                while True:
-                    try:
-                        with self.clone():
-                            item = running.send(sent)
-                    except StopIteration as stop:
-                        return stop.value
-                    sent = yield item
+                try:
+                    with self.clone():
+                        item = next(running)
+                    while True:
+                        # Whatever the caller does to this generator reaches fn, in the mode.
+                        try:
+                            sent = yield item
+                        except GeneratorExit:
+                            with self.clone():
+                                running.close()
+                            raise
+                        except BaseException as error:
+                            with self.clone():
+                                item = running.throw(error)
+                        else:
+                            with self.clone():
+                                item = running.send(sent)
+                except StopIteration as stop:
+                    return stop.value
 
             return generator
 
