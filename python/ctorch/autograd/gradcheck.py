@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -59,6 +60,18 @@ def _real_inner(a: Tensor, b: Tensor) -> float:
     return (a * b).sum().item()
 
 
+def _change_of_repeated_pass(out: Tensor, x: Tensor) -> float:
+    """How much the gradient of x differs between two passes that begin alike."""
+    from ctorch.autograd import grad
+
+    seed = _C.arange(1, out.numel() + 1, dtype=out.dtype).reshape(out.shape)
+    first, again = (grad(out, x, seed, retain_graph=True, allow_unused=True)[0] for _ in range(2))
+    if first is None or again is None or x.numel() == 0:
+        return 0.0 if first is again or x.numel() == 0 else math.inf
+    apart = (first - again).abs()
+    return apart.masked_fill(apart != apart, 0.0).max().item()
+
+
 def gradcheck(
     func: Callable,
     inputs: Tensor | Sequence,
@@ -80,6 +93,7 @@ def gradcheck(
     """Compare the gradients of func with central differences of step eps, for each input that requires grad.
 
     Inputs should be float64 or complex128. An element agrees when |analytical - numerical| <= atol + rtol * |numerical|.
+    A pass that is repeated may change its gradients by nondet_tol.
     Every element of the Jacobian is checked; fast_mode is accepted and checks the same. Forward-mode and batched checks
     are not available: asking for them raises.
     Raises: GradcheckError, naming input and output, unless raise_exception is False (then: returns False).
@@ -104,6 +118,13 @@ def gradcheck(
     for number, x in enumerate(wanted):
         numerical = _numerical(func, inputs, x, eps)
         for out_number, out in enumerate(outputs):
+            change = _change_of_repeated_pass(out, x) if out.requires_grad else 0.0
+            if not change <= nondet_tol:
+                return fail(
+                    f"Backward is not reentrant, i.e., running backward with same input and grad_output multiple times gives "
+                    f"different values: those of input {number} for output {out_number} change by {change}, more than "
+                    f"nondet_tol={nondet_tol}"
+                )
             units = (1, 1j) if out.dtype.is_complex else (1,)
             for k in range(out.numel()):
                 for unit in units:
@@ -173,4 +194,12 @@ def gradgradcheck(
             grads = grad(outs, wanted, weights, create_graph=True, allow_unused=True)
         return tuple(g for g in grads if g is not None)
 
-    return gradcheck(first, (*inputs, *seeds), eps=eps, atol=atol, rtol=rtol, raise_exception=raise_exception)
+    return gradcheck(
+        first,
+        (*inputs, *seeds),
+        eps=eps,
+        atol=atol,
+        rtol=rtol,
+        raise_exception=raise_exception,
+        nondet_tol=nondet_tol,
+    )
