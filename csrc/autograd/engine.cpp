@@ -78,7 +78,7 @@ class BackwardPass {
       if (capture_) {
         task.captures.emplace_back(wanted_[i].result, static_cast<int>(i));
       } else {
-        task.executed = true;
+        task.executed = task.node->variable() != nullptr;  // of others the retained gradient is wanted
       }
     }
     for (auto at = order_.rbegin(); at != order_.rend(); ++at) {
@@ -108,11 +108,7 @@ class BackwardPass {
     if (!task.needed || task.grads.empty()) return;
     Node& node = *task.node;
     std::vector<Tensor> grads = std::move(task.grads);
-    for (const auto& pre : std::vector<Node::ResultHook>(node.pre_hooks)) {
-      Tensor& grad = grads[static_cast<size_t>(pre.result)];
-      if (!grad) continue;
-      if (Tensor changed = (*pre.hook)(grad)) grad = conform(changed, node.results[pre.result], node);
-    }
+    if (node.extra || node.variable()) call_result_hooks(node, grads);
     for (auto [result, index] : task.captures) captured_[index] = grads[static_cast<size_t>(result)];
     if (!task.executed) return;
     std::vector<char> wanted(node.edges.size());
@@ -120,14 +116,7 @@ class BackwardPass {
       const Edge& edge = node.edges[i];
       wanted[i] = edge && tasks_[index_[edge.node.get()]].needed;
     }
-    std::vector<Tensor> got;
-    if (!node.post_hooks.empty()) got = grads;
-    std::vector<Tensor> made = node.apply(grads, wanted);
-    grads.clear();
-    if (!node.post_hooks.empty()) {
-      for (const auto& hook : std::vector<Ref<NodeHook>>(node.post_hooks)) (*hook)(made, got);
-      got.clear();
-    }
+    std::vector<Tensor> made = apply(node, grads, wanted);
     if (!options_.keep_graph) node.release_saved();
     for (size_t i = 0; i < node.edges.size() && i < made.size(); ++i) {
       const Edge& edge = node.edges[i];
@@ -135,6 +124,60 @@ class BackwardPass {
       Tensor grad = conform(made[i], edge.node->results[edge.result], node);
       made[i] = Tensor();
       add_grad(index_[edge.node.get()], edge.result, std::move(grad));
+    }
+  }
+
+  // The hooks may change while they run: copies of the lists are gone through.
+  static void call_result_hooks(Node& node, std::vector<Tensor>& grads) {
+    auto call = [&](GradHook& hook, int result) {
+      Tensor& grad = grads[static_cast<size_t>(result)];
+      if (!grad) return;
+      if (Tensor changed = hook(grad)) grad = changed;
+    };
+    if (const Tensor* leaf = node.variable(); leaf && meta(*leaf)) {
+      for (const auto& hook : std::vector<Ref<GradHook>>(meta(*leaf)->hooks)) call(*hook, 0);
+    }
+    if (!node.extra) return;
+    for (const auto& [result, hook] : std::vector<NodeExtra::ResultHook>(node.extra->result_hooks))
+      call(*hook, result);
+    for (const auto& [result, hook] : std::vector<NodeExtra::ResultHook>(node.extra->retainers))
+      call(*hook, result);
+  }
+
+  static std::vector<Tensor> apply(Node& node, std::vector<Tensor>& grads, const std::vector<char>& wanted) {
+    if (CT_LIKELY(!node.extra && !anomaly_mode())) {
+      std::vector<Tensor> made = node.apply(grads, wanted);
+      grads.clear();
+      return made;
+    }
+    std::vector<Ref<NodePreHook>> pre_hooks;
+    std::vector<Ref<NodeHook>> post_hooks;
+    if (node.extra) pre_hooks = node.extra->pre_hooks, post_hooks = node.extra->post_hooks;
+    for (const auto& hook : pre_hooks) (*hook)(grads);
+    std::vector<Tensor> got;
+    if (!post_hooks.empty()) got = grads;
+    std::vector<Tensor> made =
+        anomaly_mode() ? apply_watched(node, grads, wanted) : node.apply(grads, wanted);
+    grads.clear();
+    for (const auto& hook : post_hooks) (*hook)(made, got);
+    return made;
+  }
+
+  // In anomaly mode: an error is preceded by a warning that shows where the forward call was made.
+  static std::vector<Tensor> apply_watched(Node& node, std::vector<Tensor>& grads,
+                                           const std::vector<char>& wanted) {
+    try {
+      std::vector<Tensor> made = node.apply(grads, wanted);
+      if (!g_anomaly_check_nan.load(std::memory_order_relaxed)) return made;
+      GradModeGuard off(false);
+      for (size_t i = 0; i < made.size(); ++i) {
+        check(!wanted[i] || !made[i] || !g_recorded_ops.has_nan(made[i]), "Function '", node.name(),
+              "' returned nan values in its ", i, "th output.");
+      }
+      return made;
+    } catch (...) {
+      g_recorded_ops.warn_of_error(node);
+      throw;
     }
   }
 
@@ -181,8 +224,7 @@ std::vector<Tensor> run_backward(const std::vector<Tensor>& roots, std::vector<T
       wanted.push_back(gradient_edge(inputs[i]));
       check(static_cast<bool>(wanted.back()),
             "One of the differentiated Tensors does not require grad (number ", i, ")");
-      check(capture || wanted.back().node->is_accumulator(),
-            "backward: one of the inputs is not a leaf Tensor");
+      if (!capture) retain_grad(inputs[i]);
     }
     pass.restrict_to(wanted);
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,12 @@ class GradHook : public RefCounted {
   virtual Tensor operator()(const Tensor& grad) = 0;
 };
 
+// Runs before a node, and may change the gradients that it gets.
+class NodePreHook : public RefCounted {
+ public:
+  virtual void operator()(std::vector<Tensor>& got) = 0;
+};
+
 // Runs after a node, with the gradients that it made and those that it got.
 class NodeHook : public RefCounted {
  public:
@@ -39,30 +46,43 @@ struct ResultInfo {
   DType dtype = DType::float32;
 };
 
+// What few nodes have.
+struct NodeExtra {
+  struct ResultHook {
+    int result;
+    Ref<GradHook> hook;
+  };
+  std::vector<ResultHook> result_hooks;
+  std::vector<ResultHook> retainers;  // of retain_grad(): they see what the hooks made of a gradient
+  std::vector<Ref<NodePreHook>> pre_hooks;
+  std::vector<Ref<NodeHook>> post_hooks;
+  Ref<RefCounted> metadata;  // the Python side's
+};
+
 class Node : public RefCounted {
  public:
   Node();
 
-  // PyTorch's name of the node: "MulBackward0".
+  // PyTorch's name of the node: "MulBackward0", "torch::autograd::CopySlices".
   virtual std::string name() const = 0;
   // From the gradients of the results (undefined where none came) those of the inputs, one per edge. Entries
   // whose `wanted` is false may be left undefined.
   virtual std::vector<Tensor> apply(std::vector<Tensor>& grads, const std::vector<char>& wanted) = 0;
   // Forget what was saved for apply().
   virtual void release_saved() {}
-  virtual bool is_accumulator() const { return false; }
+  // The leaf whose .grad this node adds to; null for all other nodes.
+  virtual const Tensor* variable() const { return nullptr; }
+  NodeExtra& make_extra() {
+    if (!extra) extra = std::make_unique<NodeExtra>();
+    return *extra;
+  }
 
   // Nodes are numbered as they are made, so that the inputs of a node have smaller numbers: descending order
   // is a topological order.
   int64_t sequence;
   std::vector<Edge> edges;
   std::vector<ResultInfo> results;
-  struct ResultHook {
-    int result;
-    Ref<GradHook> hook;
-  };
-  std::vector<ResultHook> pre_hooks;
-  std::vector<Ref<NodeHook>> post_hooks;
+  std::unique_ptr<NodeExtra> extra;
   void* python = nullptr;  // the Python object that wraps this, if there is one (not owned)
 
  protected:

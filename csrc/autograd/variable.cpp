@@ -21,31 +21,34 @@ class AccumulateGrad final : public Node {
   ~AccumulateGrad() override {
     if (AutogradMeta* m = meta(variable_); m && m->accumulator == this) m->accumulator = nullptr;
   }
-  std::string name() const override { return "AccumulateGrad"; }
-  bool is_accumulator() const override { return true; }
-  const Tensor& variable() const { return variable_; }
+  std::string name() const override { return "torch::autograd::AccumulateGrad"; }
+  const Tensor* variable() const override { return &variable_; }
 
   std::vector<Tensor> apply(std::vector<Tensor>& grads, const std::vector<char>&) override {
-    if (!grads[0]) return {};
-    for (const auto& hook : std::vector<Ref<GradHook>>(make_meta(variable_).hooks)) {
-      if (Tensor changed = (*hook)(grads[0])) grads[0] = changed;
-    }
+    if (!grads[0] || !variable_.requires_grad()) return {};  // the leaf may have been frozen meanwhile
     accumulate(std::move(grads[0]));
+    for (const auto& hook : std::vector<Ref<GradHook>>(make_meta(variable_).accumulate_hooks))
+      (*hook)(variable_);
     return {};
   }
 
  private:
   void accumulate(Tensor fresh) {
     Tensor& grad = make_meta(variable_).grad;
-    if (grad && !grad_enabled()) {
-      g_recorded_ops.add_inplace(grad, fresh);
-    } else if (grad) {
+    if (grad && !grad_enabled()) return g_recorded_ops.add_inplace(grad, fresh);
+    if (grad) {
       grad = g_recorded_ops.add(grad, fresh);
-    } else if (fresh.impl()->use_count() == 1 && fresh.storage()->use_count() == 1 && !grad_enabled() &&
-               fresh.is_contiguous()) {
+      return;
+    }
+    // A first gradient lies in memory as the leaf does, or row by row if that has gaps or overlaps.
+    const bool dense = variable_.is_contiguous() || is_dense(variable_.sizes(), variable_.strides());
+    if (fresh.impl()->use_count() == 1 && fresh.storage()->use_count() == 1 && !grad_enabled() &&
+        (fresh.is_contiguous() ? !dense || variable_.is_contiguous()
+                               : dense && fresh.strides() == variable_.strides())) {
       grad = std::move(fresh);
     } else {
-      grad = g_recorded_ops.clone(fresh);
+      grad = g_recorded_ops.clone_strided(
+          fresh, dense ? variable_.strides() : contiguous_strides(variable_.sizes()));
     }
   }
 
@@ -77,7 +80,7 @@ class CopySlices final : public Node {
     edges = inner_->edges;
     edges[0] = std::move(base_edge);
   }
-  std::string name() const override { return "CopySlices"; }
+  std::string name() const override { return "torch::autograd::CopySlices"; }
   void release_saved() override { inner_->release_saved(); }
 
   std::vector<Tensor> apply(std::vector<Tensor>& grads, const std::vector<char>& wanted) override {
@@ -92,6 +95,19 @@ class CopySlices final : public Node {
   Tensor base_, view_;  // for their geometry
   Ref<Node> inner_;
 };
+
+// t gets another node: what retain_grad() asked for is the gradient of t as it is now, so that it moves
+// along.
+void set_edge(const Tensor& t, Edge edge) {
+  AutogradMeta& m = make_meta(t);
+  if (CT_UNLIKELY(static_cast<bool>(m.retain_hook))) {
+    auto is_it = [&](const auto& h) { return h.hook == m.retain_hook; };
+    if (m.grad_fn && m.grad_fn.node->extra) std::erase_if(m.grad_fn.node->extra->retainers, is_it);
+    edge.node->make_extra().retainers.push_back({edge.result, m.retain_hook});
+  }
+  m.grad_fn = std::move(edge);
+  t.impl()->requires_grad = true;
+}
 
 bool same_geometry(const Tensor& a, const Tensor& b) {
   return a.offset() == b.offset() && a.sizes() == b.sizes() && a.strides() == b.strides() &&
@@ -115,8 +131,7 @@ Ref<Node> grad_fn(const Tensor& t) {
   if (m->view && m->view->version != t.version()) {
     const Tensor& base = m->view->base;
     if (base.requires_grad() && is_differentiable(t.dtype())) {
-      m->grad_fn = {g_recorded_ops.as_strided_node(base, t), 0};
-      t.impl()->requires_grad = true;
+      set_edge(t, {g_recorded_ops.as_strided_node(base, t), 0});
       m->view->version = t.version();
     }
   }
@@ -133,12 +148,16 @@ Edge gradient_edge(const Tensor& t) {
   return {Ref<Node>(node), 0};
 }
 
-void set_history(const Tensor& t, const Ref<Node>& node, int number) {
-  make_meta(t).grad_fn = {node, number};
-  t.impl()->requires_grad = true;
-}
+void set_history(const Tensor& t, const Ref<Node>& node, int number) { set_edge(t, {node, number}); }
 
-void set_view(const Tensor& t, const Tensor& of, ViewOrigin origin) {
+void note_view(const Tensor& t, const Tensor& of, bool one_of_several) {
+  if (CT_UNLIKELY(inference_mode() || of.impl()->is_inference))
+    t.impl()->is_inference = of.impl()->is_inference;
+  if (CT_UNLIKELY(of.impl()->is_inference)) return;
+  ViewOrigin origin = inference_mode()  ? ViewOrigin::inference
+                      : !grad_enabled() ? ViewOrigin::no_grad
+                      : one_of_several  ? ViewOrigin::multi_output
+                                        : ViewOrigin::tracked;
   AutogradMeta* source = meta(of);
   bool nested = source && source->view;
   const Tensor& base = nested ? source->view->base : of;
@@ -151,18 +170,22 @@ void check_inplace(const Tensor& t, const char* op, bool recorded) {
         ": Inplace update to inference tensor outside InferenceMode is not allowed. You can make a clone to "
         "get a normal "
         "tensor before doing inplace update.");
-  if (!grad_enabled()) return;
+  if (!recording()) return;
   AutogradMeta* m = meta(t);
   bool base_leaf = m && m->view && m->view->base.requires_grad() && is_leaf(m->view->base);
-  if (recorded && m && m->view && m->view->origin != ViewOrigin::tracked) {
+  // Also an unrecorded write changes a base that has a history.
+  if (m && m->view && m->view->origin != ViewOrigin::tracked && (recorded || m->view->base.requires_grad())) {
     check(m->view->origin != ViewOrigin::multi_output, op,
           ": Output of a function that returns multiple views is a view and is being modified inplace. Such "
           "functions do not "
           "allow the output views to be modified inplace; replace the inplace operation by an out-of-place "
           "one.");
-    check(false, op,
-          ": A view was created in no_grad mode and is being modified inplace with grad mode enabled; this "
-          "is not allowed.");
+    const bool no_grad = m->view->origin == ViewOrigin::no_grad;
+    check(
+        false, op, ": A view was created in ", no_grad ? "no_grad" : "inference",
+        " mode and is being modified inplace ", no_grad ? "with grad mode enabled" : "in normal mode",
+        "; this is not allowed. Make the view and the change both inside the block, if the change is not to "
+        "be tracked, or both outside.");
   }
   check(!base_leaf, op,
         ": a view of a leaf Variable that requires grad is being used in an in-place operation.");
@@ -177,23 +200,22 @@ void rebase_history(const Tensor& t, const Ref<Node>& node) {
     if (!same_geometry(base, t)) {
       Edge old = gradient_edge(base);
       auto slices = make_ref<CopySlices>(base, old, t, node);
-      set_history(base, Ref<Node>(slices), 0);
-      m.grad_fn = {g_recorded_ops.as_strided_node(base, t), 0};
+      set_edge(base, {Ref<Node>(slices), 0});
+      set_edge(t, {g_recorded_ops.as_strided_node(base, t), 0});
     } else {
-      set_history(base, node, 0);
-      m.grad_fn = {node, 0};
+      set_edge(base, {node, 0});
+      set_edge(t, {node, 0});
     }
     m.view->version = t.version();
   } else {
-    m.grad_fn = {node, 0};
+    set_edge(t, {node, 0});
   }
-  t.impl()->requires_grad = true;
 }
 
 void add_hook(const Tensor& t, Ref<GradHook> hook) {
   AutogradMeta& m = make_meta(t);
   if (Ref<Node> fn = grad_fn(t)) {
-    fn->pre_hooks.push_back({m.grad_fn.result, std::move(hook)});
+    fn->make_extra().result_hooks.push_back({m.grad_fn.result, std::move(hook)});
   } else {
     m.hooks.push_back(std::move(hook));
   }
@@ -203,8 +225,10 @@ void remove_hook(const Tensor& t, const GradHook* hook) {
   AutogradMeta* m = meta(t);
   if (!m) return;
   std::erase_if(m->hooks, [&](const auto& h) { return h.get() == hook; });
-  if (m->grad_fn.node)
-    std::erase_if(m->grad_fn.node->pre_hooks, [&](const auto& h) { return h.hook.get() == hook; });
+  std::erase_if(m->accumulate_hooks, [&](const auto& h) { return h.get() == hook; });
+  if (m->grad_fn && m->grad_fn.node->extra) {
+    std::erase_if(m->grad_fn.node->extra->result_hooks, [&](const auto& h) { return h.hook.get() == hook; });
+  }
 }
 
 void retain_grad(const Tensor& t) {
@@ -213,7 +237,11 @@ void retain_grad(const Tensor& t) {
   AutogradMeta& m = make_meta(t);
   if (m.retain_hook) return;
   m.retain_hook = make_ref<RetainGrad>(t.impl());
-  add_hook(t, m.retain_hook);
+  m.grad_fn.node->make_extra().retainers.push_back({m.grad_fn.result, m.retain_hook});
+}
+
+void add_accumulate_hook(const Tensor& t, Ref<GradHook> hook) {
+  make_meta(t).accumulate_hooks.push_back(std::move(hook));
 }
 
 }  // namespace ctorch

@@ -11,7 +11,7 @@
 namespace ctorch {
 
 // How a view came to be, as far as writing into it later is concerned.
-enum class ViewOrigin : int8_t { tracked, no_grad, multi_output };
+enum class ViewOrigin : int8_t { tracked, no_grad, inference, multi_output };
 
 struct ViewInfo {
   Tensor base;      // not itself a view
@@ -24,6 +24,7 @@ struct AutogradMeta final : TensorExtra {
   Edge grad_fn;                 // of a result
   Node* accumulator = nullptr;  // of a leaf; the graph owns it
   std::vector<Ref<GradHook>> hooks;
+  std::vector<Ref<GradHook>> accumulate_hooks;  // get a leaf after its .grad was added to
   std::unique_ptr<ViewInfo> view;
   Ref<GradHook> retain_hook;  // set by retain_grad()
   ~AutogradMeta() override;
@@ -41,8 +42,8 @@ Edge gradient_edge(const Tensor& t);
 
 // Make t the result `number` of node.
 void set_history(const Tensor& t, const Ref<Node>& node, int number);
-// Note that t is a view of `of` (or of its base).
-void set_view(const Tensor& t, const Tensor& of, ViewOrigin origin);
+// Note that t was made as a view of `of`, perhaps as one of several of one operation.
+void note_view(const Tensor& t, const Tensor& of, bool one_of_several);
 
 // Throws unless t may be written in place now: PyTorch's rules for leaves, views and inference tensors.
 void check_inplace(const Tensor& t, const char* op, bool recorded);
@@ -54,6 +55,8 @@ void rebase_history(const Tensor& t, const Ref<Node>& node);
 void add_hook(const Tensor& t, Ref<GradHook> hook);
 void remove_hook(const Tensor& t, const GradHook* hook);
 void retain_grad(const Tensor& t);
+// Register a hook that gets the leaf t each time that its .grad was added to.
+void add_accumulate_hook(const Tensor& t, Ref<GradHook> hook);
 
 // Operations on gradients that must themselves be recorded when a graph of the backward pass is asked for,
 // and the node of a view in terms of its base. The layer that records (bindings) provides them.
@@ -63,6 +66,9 @@ struct RecordedOps {
   Tensor (*sum_to_size)(const Tensor& t, IntList sizes);
   Tensor (*to_dtype)(const Tensor& t, DType dtype);
   Tensor (*clone)(const Tensor& t);
+  Tensor (*clone_strided)(const Tensor& t, IntList strides);  // a dense copy in this order
+  bool (*has_nan)(const Tensor& t);
+  void (*warn_of_error)(Node& node);  // anomaly mode: shows where node's forward call was made
   Tensor (*view_gather)(const Tensor& base_grad, const Tensor& base, const Tensor& view);
   Tensor (*view_scatter)(const Tensor& base_grad, const Tensor& view_grad, const Tensor& base,
                          const Tensor& view);

@@ -326,8 +326,9 @@ Object view_of(PyObject* self, const Index& index) {
     return Object::steal(checked(call_operation(*op.overloads[static_cast<size_t>(index.name)], slots)));
   }
   Tensor view = ops::basic_index(t, index.spec());
-  if (!inference_mode()) set_view(view, t, grad_enabled() ? ViewOrigin::tracked : ViewOrigin::no_grad);
-  return Object::steal(checked(wrap(view)));
+  Object wrapped = Object::steal(checked(wrap(view)));
+  note_view(view, t, false);
+  return wrapped;
 }
 
 Object tensor_tuple(const std::vector<Tensor>& tensors) {

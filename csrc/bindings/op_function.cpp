@@ -109,8 +109,8 @@ PyObject* run_out(const Overload& ov, PyObject** slots) {
   bool one = is_tensor(out);
   Py_ssize_t n = one ? 1 : PySequence_Fast_GET_SIZE(out);
   auto target = [&](Py_ssize_t i) -> PyObject* { return one ? out : PySequence_Fast_GET_ITEM(out, i); };
-  bool tracked = grad_enabled() && must_record(ov, slots);
-  for (Py_ssize_t i = 0; i < n; ++i) tracked |= grad_enabled() && as_tensor(target(i)).requires_grad();
+  bool tracked = must_record(ov, slots);
+  for (Py_ssize_t i = 0; i < n; ++i) tracked |= recording() && as_tensor(target(i)).requires_grad();
   check(!tracked, op,
         "(): functions with out=... arguments don't support automatic differentiation, but one of the "
         "arguments requires grad.");
@@ -141,16 +141,14 @@ PyObject* run_out(const Overload& ov, PyObject** slots) {
 }
 
 void note_views(PyObject* result, const Tensor& base) {
-  ViewOrigin origin = grad_enabled() ? ViewOrigin::tracked : ViewOrigin::no_grad;
-  auto note = [&](PyObject* view, ViewOrigin how) {
+  auto note = [&](PyObject* view, bool one_of_several) {
     if (is_tensor(view) && !as_tensor(view).is_same(base) && as_tensor(view).storage() == base.storage())
-      set_view(as_tensor(view), base, how);
+      note_view(as_tensor(view), base, one_of_several);
   };
   if (is_tensor(result)) {
-    note(result, origin);
+    note(result, false);
   } else if (PyTuple_Check(result)) {
-    if (origin == ViewOrigin::tracked) origin = ViewOrigin::multi_output;
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(result); ++i) note(PyTuple_GET_ITEM(result, i), origin);
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(result); ++i) note(PyTuple_GET_ITEM(result, i), true);
   }
 }
 
@@ -161,7 +159,7 @@ PyObject* run(const Overload& ov, PyObject** slots, bool inplace) {
   if (!record && !ov.is_view) return ov.invoke(ov, slots, Out{});
   Ref<Node> node = record ? begin_record(ov, slots, false) : nullptr;
   Object result = Object::steal(checked(ov.invoke(ov, slots, Out{})));
-  if (ov.is_view && !inference_mode()) note_views(result.get(), first_tensor(slots));
+  if (ov.is_view) note_views(result.get(), first_tensor(slots));
   if (node) end_record(node, ov, slots, result.get(), false);
   return result.release();
 }

@@ -51,6 +51,7 @@ struct RawFormula {
 };
 struct RawDerivative {
   std::string node_name;
+  std::vector<std::pair<std::vector<std::string>, std::string>> number_names;
   bool differentiable = true;
   std::vector<RawFormula> formulas;
 };
@@ -89,6 +90,13 @@ std::unique_ptr<Derivative> resolve(const Overload& ov, const RawDerivative& raw
   auto d = std::make_unique<Derivative>();
   d->node_name = raw.node_name;
   d->differentiable = raw.differentiable;
+  for (const auto& [params, name] : raw.number_names) {
+    uint32_t bits = 0;
+    for (const auto& param : params) {
+      if (int i = param_index(ov, param); i >= 0) bits |= 1u << i;
+    }
+    if (bits) d->number_names.emplace_back(bits, name);
+  }
   for (const auto& f : raw.formulas) {
     int param = param_index(ov, f.param);
     if (param < 0) continue;  // of another overload
@@ -138,14 +146,27 @@ class FormulaNode final : public Node {
   struct Saved {
     Object value;                      // attributes, or
     std::vector<SavedTensor> tensors;  // one, or those of a list
-    bool is_list = false, set = false;
+    bool is_list = false, set = false, released = false;
   };
 
   FormulaNode(const Overload& ov, const Derivative* d) : ov_(ov), derivative_(d) {
     if (d) saved_.resize(d->saved.size());
   }
 
+  // Some nodes have another name where numbers stand for tensors.
+  void choose_name(PyObject* const* slots) {
+    for (const auto& [bits, name] : derivative_->number_names) {
+      bool numbers = true;
+      for (size_t i = 0; i < ov_.params.size(); ++i) numbers &= !(bits >> i & 1u) || !is_tensor(slots[i]);
+      if (numbers) {
+        number_name_ = &name;
+        return;
+      }
+    }
+  }
+
   std::string name() const override {
+    if (number_name_) return *number_name_;
     if (derivative_ && !derivative_->node_name.empty()) return derivative_->node_name;
     return camel_case(ov_.op->name) + "Backward0";
   }
@@ -196,14 +217,6 @@ class FormulaNode final : public Node {
   }
 
   std::vector<Tensor> apply(std::vector<Tensor>& grads, const std::vector<char>& wanted) override {
-    check(!released_,
-          "Trying to backward through the graph a second time (or directly access saved tensors after they "
-          "have already "
-          "been freed). Saved intermediate values of the graph are freed when you call .backward() or "
-          "autograd.grad(). Specify "
-          "retain_graph=True if you need to backward through the graph a second time or if you need to "
-          "access saved tensors "
-          "after calling backward.");
     std::vector<Tensor> made(edges.size());
     bool any = std::any_of(grads.begin(), grads.end(), [](const Tensor& g) { return static_cast<bool>(g); });
     if (!any) return made;
@@ -231,9 +244,13 @@ class FormulaNode final : public Node {
     return made;
   }
 
+  // Numbers and shapes stay: a node that saved no tensor can be gone through again.
   void release_saved() override {
-    released_ = true;
-    saved_.clear();
+    for (Saved& s : saved_) {
+      if (s.tensors.empty()) continue;
+      s.tensors.clear();
+      s.released = true;
+    }
   }
 
  private:
@@ -281,6 +298,11 @@ class FormulaNode final : public Node {
 
   Object unpack(int index) {
     const Saved& s = saved_[index];
+    check(!s.released,
+          "Trying to backward through the graph a second time (or directly access saved tensors after they "
+          "have already been freed). Saved intermediate values of the graph are freed when you call "
+          ".backward() or autograd.grad(). Specify retain_graph=True if you need to backward through the "
+          "graph a second time or if you need to access saved tensors after calling backward.");
     if (s.value) return s.value;
     std::string op = name();
     if (!s.is_list)
@@ -333,16 +355,17 @@ class FormulaNode final : public Node {
   const Derivative* derivative_;
   std::vector<Input> inputs_;
   std::vector<Saved> saved_;
-  bool released_ = false;
+  const std::string* number_name_ = nullptr;
 };
 
 // ---- registration from Python
 // -----------------------------------------------------------------------------------------
 
-// _define(name, {param: function or None, ...}, node_name): see ctorch.autograd.registry.define.
+// _define(name, {param: function or None, ...}, node_name, differentiable, [([param, ...], node_name), ...]):
+// see ctorch.autograd.registry.define.
 void define(const std::string& name, const pyb::dict& formulas, const std::string& node_name,
-            bool differentiable) {
-  RawDerivative raw{node_name, differentiable, {}};
+            bool differentiable, std::vector<std::pair<std::vector<std::string>, std::string>> number_names) {
+  RawDerivative raw{node_name, std::move(number_names), differentiable, {}};
   for (auto [key, value] : formulas) {
     RawFormula f{pyb::cast<std::string>(key), {}, {}};
     if (!value.is_none()) {
@@ -399,7 +422,7 @@ const Derivative* derivative_of(const Overload& ov) {
 }
 
 bool must_record(const Overload& ov, PyObject* const* slots) {
-  if (!grad_enabled()) return false;
+  if (!recording()) return false;
   refresh_views(ov, slots);
   for (int i : ov.tensor_params) {
     if (requires_grad(slots[i])) return true;
@@ -411,6 +434,8 @@ Ref<Node> begin_record(const Overload& ov, PyObject* const* slots, bool inplace)
   const Derivative* d = derivative_of(ov);
   if (d && !d->differentiable) return nullptr;
   auto node = make_ref<FormulaNode>(ov, d);
+  if (CT_UNLIKELY(d && !d->number_names.empty())) node->choose_name(slots);
+  if (CT_UNLIKELY(anomaly_mode())) note_traceback(*node);
   for (int i : ov.tensor_params) {
     bool first_inplace = inplace && i == 0;  // keeps edge 0 for the old history, wanted or not
     if (first_inplace || requires_grad(slots[i])) {
@@ -460,6 +485,7 @@ void end_record(const Ref<Node>& base_node, const Overload& ov, PyObject* const*
 void init_record(pyb::module_& m) {
   m.def("_define", &define, pyb::arg("name"), pyb::arg("formulas"), pyb::arg("node_name") = "",
         pyb::arg("differentiable") = true,
+        pyb::arg("number_names") = std::vector<std::pair<std::vector<std::string>, std::string>>(),
         "Registers the formulas of an operation's derivative; see ctorch.autograd.registry.define.");
   m.def("_defined_derivatives", &defined, "Names of the operations that have a registered derivative.");
   m.def("_check_derivatives", &check_derivatives,

@@ -27,6 +27,8 @@ struct Formula {
 
 struct Derivative {
   std::string node_name;
+  // Names for calls in which none of some parameters holds a tensor: bits of parameters, and the name.
+  std::vector<std::pair<uint32_t, std::string>> number_names;
   bool differentiable = true;  // false: results never require a gradient
   std::vector<Formula> formulas;
   std::vector<Need> saved;
@@ -47,6 +49,11 @@ void end_record(const Ref<Node>& node, const Overload& ov, PyObject* const* slot
 
 // The wrapper of a node: the one that it has, or a new one.
 PyObject* wrap_node(const Ref<Node>& node);
+
+// Note in a node's metadata where it was made, as anomaly mode asks.
+void note_traceback(Node& node);
+// For the garbage collector: visits what the tensor owns through a ctorch.autograd.Function that made it.
+int traverse_history(const Tensor& t, visitproc visit, void* arg);
 
 void init_record(pyb::module_& m);
 

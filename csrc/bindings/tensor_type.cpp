@@ -51,7 +51,7 @@ void tensor_dealloc(PyObject* p) {
 int tensor_traverse(PyObject* p, visitproc visit, void* arg) {
   Py_VISIT(reinterpret_cast<PyTensor*>(p)->dict);
   Py_VISIT(Py_TYPE(p));
-  return 0;
+  return traverse_history(reinterpret_cast<PyTensor*>(p)->tensor, visit, arg);
 }
 
 int tensor_clear(PyObject* p) {
@@ -356,7 +356,8 @@ CT_GETTER(itemsize, PyLong_FromLongLong(t.item_size()))
 CT_GETTER(nbytes, PyLong_FromLongLong(t.item_size() * t.numel()))
 CT_GETTER(is_cuda, PyBool_FromLong(t.device().kind == DeviceKind::cuda))
 CT_GETTER(is_cpu, PyBool_FromLong(t.device().kind == DeviceKind::cpu))
-CT_GETTER(version, PyLong_FromLongLong(t.version()))
+CT_GETTER(version, (check(!t.impl()->is_inference, "Inference tensors do not track version counter."),
+                    PyLong_FromLongLong(t.version())))
 CT_GETTER(is_leaf, PyBool_FromLong(is_leaf(t)))
 CT_GETTER(retains_grad, PyBool_FromLong(meta(t) && meta(t)->retain_hook))
 CT_GETTER(output_nr, PyLong_FromLong(grad_fn(t) ? meta(t)->grad_fn.result : 0))
@@ -392,7 +393,10 @@ void set_requires_grad(const Tensor& t, bool on) {
 int put_requires_grad(PyObject* p, PyObject* value, void*) {
   return guarded(
       [&] {
-        check_type(value && PyBool_Check(value), "requires_grad must be a bool");
+        check(value && PyBool_Check(value), "requires_grad must be a bool, got ",
+              value ? Py_TYPE(value)->tp_name : "NULL");
+        check(value == Py_False || is_leaf(as_tensor(p)),
+              "you can only change requires_grad flags of leaf variables.");
         set_requires_grad(as_tensor(p), value == Py_True);
         return 0;
       },
@@ -546,7 +550,14 @@ PyObject* tensor_tolist(PyObject* p, PyObject*) {
 }
 
 PyObject* tensor_detach(PyObject* p, PyObject*) {
-  return guarded([&] { return wrap(as_tensor(p).alias()); }, nullptr);
+  return guarded(
+      [&] {
+        Tensor t = as_tensor(p).alias();
+        PyObject* wrapped = wrap(t);
+        t.impl()->is_inference = as_tensor(p).impl()->is_inference;
+        return wrapped;
+      },
+      nullptr);
 }
 
 PyObject* tensor_detach_(PyObject* p, PyObject*) {
@@ -599,6 +610,9 @@ PyObject* tensor_is_signed(PyObject* p, PyObject*) {
 }
 PyObject* tensor_is_inference(PyObject* p, PyObject*) {
   return PyBool_FromLong(as_tensor(p).impl()->is_inference);
+}
+PyObject* tensor_is_view(PyObject* p, PyObject*) {
+  return PyBool_FromLong(meta(as_tensor(p)) && meta(as_tensor(p))->view);
 }
 PyObject* always_false(PyObject*, PyObject*) { Py_RETURN_FALSE; }
 PyObject* return_self(PyObject* p, PyObject*) { return Py_NewRef(p); }
@@ -686,6 +700,7 @@ PyMethodDef g_methods[] = {
     {"is_complex", tensor_is_complex, METH_NOARGS, "Whether the dtype is complex."},
     {"is_signed", tensor_is_signed, METH_NOARGS, "Whether the dtype has negative values."},
     {"is_inference", tensor_is_inference, METH_NOARGS, "Whether it was made in inference mode."},
+    {"_is_view", tensor_is_view, METH_NOARGS, "Whether it is a view, of _base."},
     {"is_conj", always_false, METH_NOARGS, "False: conj() computes its result at once."},
     {"is_neg", always_false, METH_NOARGS, "False."},
     {"is_pinned", always_false, METH_NOARGS, "False."},

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from ctorch import _C
 from ctorch._C import Node, Tensor
 from ctorch.autograd import (
+    anomaly_mode,
     derivatives,  # noqa: F401  (registers the formulas)
     functional,
     graph,
 )
+from ctorch.autograd.anomaly_mode import detect_anomaly, set_detect_anomaly
 from ctorch.autograd.function import Function
 from ctorch.autograd.grad_mode import (
     enable_grad,
@@ -20,11 +22,10 @@ from ctorch.autograd.grad_mode import (
     set_multithreading_enabled,
 )
 from ctorch.autograd.gradcheck import gradcheck, gradgradcheck
-
-Variable = Tensor  # PyTorch's old name
+from ctorch.autograd.variable import Variable
 
 __all__ = [
-    "Function", "Node", "Variable", "backward", "enable_grad", "functional", "grad", "gradcheck", "gradgradcheck", "graph",
+    "Function", "Node", "Variable", "anomaly_mode", "backward", "enable_grad", "functional", "grad", "gradcheck", "gradgradcheck", "graph",
     "inference_mode", "no_grad", "set_detect_anomaly", "detect_anomaly", "set_grad_enabled", "set_multithreading_enabled",
 ]  # fmt: skip
 
@@ -33,8 +34,20 @@ def _as_tuple(x) -> tuple:
     return (x,) if isinstance(x, Tensor) or x is None else tuple(x)
 
 
+def _inputs(inputs: Tensor | Sequence[Tensor], who: str) -> tuple:
+    wanted = _as_tuple(inputs)
+    if not wanted:
+        raise RuntimeError(f"`inputs` argument to `{who}()` cannot be empty.")
+    return wanted
+
+
 def _seeds(outputs: tuple, grads) -> tuple:
-    grads = (None,) * len(outputs) if grads is None else _as_tuple(grads)
+    if grads is None:
+        return (None,) * len(outputs)
+    grads = _as_tuple(grads)
+    for g in grads:
+        if g is not None and not isinstance(g, Tensor):
+            raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
     if len(grads) != len(outputs):
         raise RuntimeError(f"got {len(outputs)} tensors and {len(grads)} gradients")
     return grads
@@ -54,15 +67,13 @@ def backward(
         grad_tensors: their gradients; None for a tensor of one element means 1.
         retain_graph: keep saved values for another pass; default: the value of create_graph.
         create_graph: record the pass, so that it can be differentiated again.
-        inputs: the leaves that get gradients; default: all.
+        inputs: the tensors that get gradients; default: all leaves.
     Raises: RuntimeError if a tensor has no history, shapes do not fit, or a saved value was changed in place.
     """
     outputs = _as_tuple(tensors)
-    leaves = () if inputs is None else _as_tuple(inputs)
-    if inputs is not None and not leaves:
-        raise RuntimeError("`inputs` argument to `backward()` cannot be empty.")
+    wanted = () if inputs is None else _inputs(inputs, "backward")
     keep = create_graph if retain_graph is None else retain_graph
-    _C._backward(outputs, _seeds(outputs, grad_tensors), keep, create_graph, leaves, False, True)
+    _C._backward(outputs, _seeds(outputs, grad_tensors), keep, create_graph, wanted, False, True)
 
 
 def grad(
@@ -85,9 +96,7 @@ def grad(
         is_grads_batched: grad_outputs have a leading batch dim, and the pass is made for each of the batch.
         materialize_grads: give zeros instead of None.
     """
-    outs, ins = _as_tuple(outputs), _as_tuple(inputs)
-    if not ins:
-        raise ValueError("grad requires non-empty inputs.")
+    outs, ins = _as_tuple(outputs), _inputs(inputs, "grad")
     if allow_unused is False and materialize_grads:
         raise ValueError(
             "Expected allow_unused to be True or not passed when materialize_grads=True, but got: allow_unused=False."
@@ -115,23 +124,3 @@ def grad(
     if materialize_grads:
         result = tuple(_C.zeros_like(x) if g is None else g for g, x in zip(result, ins))
     return result
-
-
-class set_detect_anomaly:
-    """Accepted for portability; checking every gradient for NaN is not available, and turning it on says
-    so.
-    """
-
-    def __init__(self, mode: bool, check_nan: bool = True):
-        if mode:
-            raise NotImplementedError("set_detect_anomaly: anomaly detection is not available")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        return None
-
-
-def detect_anomaly(check_nan: bool = True) -> set_detect_anomaly:
-    return set_detect_anomaly(True, check_nan)

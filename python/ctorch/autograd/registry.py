@@ -20,16 +20,22 @@ from collections.abc import Callable
 from ctorch import _C
 
 
-def define(name: str, *, node: str = "", **formulas: Callable | None) -> None:
+def define(name: str, *, node: str | dict[str, str] = "", **formulas: Callable | None) -> None:
     """Declare the derivative of an operation, or with "name.overload" of one of its overloads.
 
     Args:
         name: the operation's name at the door, such as "mul" or "max.dim".
-        node: the name of its graph nodes; "MulBackward0" for "mul" unless given.
+        node: the name of its graph nodes; "MulBackward0" for "mul" unless given. PyTorch has other names where
+            numbers stand for tensors: {"": "PowBackward1", "exponent": "PowBackward0"}, the keys being
+            parameters, separated by spaces, none of which holds a tensor.
         formulas: for each differentiable argument the formula of its gradient; None for an argument that is a
             tensor but has no derivative.
     """
-    _C._define(name, formulas, node)
+    if isinstance(node, str):
+        _C._define(name, formulas, node)
+    else:
+        numbers = [(params.split(), text) for params, text in node.items() if params]
+        _C._define(name, formulas, node.get("", ""), True, numbers)
 
 
 def not_differentiable(*names: str) -> None:

@@ -24,7 +24,7 @@ def _real_if(g, dtype):
 # ---- copies and fills -------------------------------------------------------------------------------------------------
 
 define("copy", input=_zero, src=lambda g, src_dtype: _real_if(g, src_dtype), node="CopyBackwards")
-define("fill", input=_zero, value=lambda g: g.sum(), node="FillBackward0")
+define("fill", input=_zero, value=lambda g: g.sum(), node="FillBackward2")
 define("zero", input=_zero)
 define("positive", input=lambda g: g)
 define("conj", input=lambda g: g.conj())
@@ -50,7 +50,7 @@ define("expm1", input=lambda g, out: g * (out.conj() + 1))
 define("log", input=lambda g, input: g / input.conj())
 define("log2", input=lambda g, input: g / (input.conj() * _LN2))
 define("log10", input=lambda g, input: g / (input.conj() * _LN10))
-define("log1p", input=lambda g, input: g / (input + 1).conj())
+define("log1p", input=lambda g, input: g / (input + 1).conj(), node="Log1PBackward0")
 define("sin", input=lambda g, input: g * input.cos().conj())
 define("cos", input=lambda g, input: g * -input.sin().conj())
 define("tan", input=lambda g, out: g * (1 + out * out).conj())
@@ -159,6 +159,7 @@ define(
     "rsub",
     input=lambda g, input_dtype, alpha: _real_if(-_alpha(g, alpha), input_dtype),
     other=lambda g, other_dtype: _real_if(g, other_dtype),
+    node={"other": "RsubBackward1"},
 )
 define(
     "mul",
@@ -194,12 +195,16 @@ define(
 )
 not_differentiable("floor_divide")
 define(
-    "fmod", input=lambda g: g, other=lambda g, input, other: -g * _C.div(input, other, rounding_mode="trunc")
+    "fmod",
+    input=lambda g: g,
+    other=lambda g, input, other: -g * _C.div(input, other, rounding_mode="trunc"),
+    node={"": "FmodBackward1", "other": "FmodBackward0"},
 )
 define(
     "remainder",
     input=lambda g: g,
     other=lambda g, input, other: -g * _C.div(input, other, rounding_mode="floor"),
+    node={"": "RemainderBackward1", "other": "RemainderBackward0"},
 )
 
 
@@ -229,8 +234,9 @@ def _pow_exponent(g, input, exponent, out, exponent_dtype):
     return _real_if(g * slope.conj(), exponent_dtype)
 
 
-define("pow", input=_pow_input, exponent=_pow_exponent)
-define("float_power", input=_pow_input, exponent=_pow_exponent, node="PowBackward0")
+_POW = {"": "PowBackward1", "exponent": "PowBackward0", "input": "PowBackward2"}
+define("pow", input=_pow_input, exponent=_pow_exponent, node=_POW)
+define("float_power", input=_pow_input, exponent=_pow_exponent, node=_POW)
 
 # ---- two tensors ------------------------------------------------------------------------------------------------------
 
@@ -285,7 +291,7 @@ def _copysign(g, input, out):
     return g * ratio.masked_fill(input == 0, 0.0)
 
 
-define("copysign", input=_copysign, other=_zero)
+define("copysign", input=_copysign, other=_zero, node={"other": "CopysignBackward1"})
 define("nextafter", input=lambda g: g, other=_zero)
 define("heaviside", input=None, values=None)
 define(
@@ -313,7 +319,12 @@ def _xlogy_input(g, input, other):
     return (g * log).masked_fill((input == 0) & (other <= 0), 0.0)
 
 
-define("xlogy", input=_xlogy_input, other=lambda g, input, other: g * input / other)
+define(
+    "xlogy",
+    input=_xlogy_input,
+    other=lambda g, input, other: g * input / other,
+    node={"input": "XlogyBackward1", "other": "XlogyBackward2"},
+)
 
 # ---- three tensors ----------------------------------------------------------------------------------------------------
 
@@ -328,12 +339,14 @@ define(
     input=lambda g, mask: g.masked_fill(mask, 0),
     mask=None,
     value=lambda g, mask: _C.where(mask, g, 0).sum(),
+    node={"": "MaskedFillBackward1", "value": "MaskedFillBackward0"},
 )
 define(
     "lerp",
     input=lambda g, weight: g * (1 - _conj(weight)),
     end=lambda g, weight: g * _conj(weight),
     weight=lambda g, input, end: g * (end - input).conj(),
+    node={"": "LerpBackward1", "weight": "LerpBackward0"},
 )
 define(
     "addcmul",
@@ -371,16 +384,18 @@ def _clamp_max(g, input, min, max):
     return _C.where(wins if min is None else wins | (max < min), g, 0)
 
 
-define("clamp", input=_clamp_input, min=_clamp_min, max=_clamp_max)
+define("clamp", input=_clamp_input, min=_clamp_min, max=_clamp_max, node={"min max": "ClampBackward1"})
 define(
     "clamp_min",
     input=lambda g, input, min: _C.where(input >= min, g, 0),
     min=lambda g, input, min: _C.where(input < min, g, 0),
+    node={"": "ClampMinBackward1", "min": "ClampMinBackward0"},
 )
 define(
     "clamp_max",
     input=lambda g, input, max: _C.where(input <= max, g, 0),
     max=lambda g, input, max: _C.where(input > max, g, 0),
+    node={"": "ClampMaxBackward1", "max": "ClampMaxBackward0"},
 )
 
 # ---- activations ------------------------------------------------------------------------------------------------------

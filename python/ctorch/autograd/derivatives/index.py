@@ -84,6 +84,7 @@ define(
     "index_fill",
     input=lambda g, dim, index: g.index_fill(dim, index, 0),
     value=lambda g, dim, index: g.index_select(dim, _C._unique(index.reshape(-1), False, False)[0]).sum(),
+    node={"": "IndexFillBackward1", "value": "IndexFillBackward0"},
 )
 
 # ---- along a dim ----
@@ -107,7 +108,7 @@ define(
     input=lambda g, dim, index: g.scatter(dim, index, 0),
     src=lambda g, dim, index, src_shape: _src_grad(g, dim, index, src_shape),
 )
-define("scatter.value", input=lambda g, dim, index: g.scatter(dim, index, 0))
+define("scatter.value", input=lambda g, dim, index: g.scatter(dim, index, 0), node="ScatterBackward1")
 define("scatter_add", input=lambda g: g, src=_src_grad)
 
 

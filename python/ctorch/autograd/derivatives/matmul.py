@@ -124,4 +124,10 @@ def _linear_weight(g, input, weight_shape):
     return _rows(g).t().mm(_rows(input).conj())
 
 
-define("linear", input=_linear_input, weight=_linear_weight, bias=lambda g: g, node="AddmmBackward0")
+define(
+    "linear",
+    input=_linear_input,
+    weight=_linear_weight,
+    bias=lambda g: g,
+    node={"": "AddmmBackward0", "bias": "MmBackward0"},
+)

@@ -31,6 +31,7 @@ for _name in ("kthvalue", "median.dim", "nanmedian.dim", "mode"):
     define(
         _name,
         input=lambda g, input_shape, dim, out1, keepdim: _place_one(g, input_shape, dim, out1, keepdim),
+        node={"median.dim": "MedianBackward1", "nanmedian.dim": "NanmedianBackward1"}.get(_name, ""),
     )
 define("median", input=lambda g, input, out: _share(g, input, out))
 define("nanmedian", input=lambda g, input, out: _share(g, input, out))

@@ -220,8 +220,9 @@ def _same(g):
     return g
 
 
-for _name in ("clone", "contiguous", "cpu", "_to_dtype"):
+for _name in ("clone", "cpu", "_to_dtype"):
     define(_name, input=_same)
+define("contiguous", input=_same, node="CloneBackward0")
 for _name in ("to.dtype", "to.device"):
     define(_name, input=_same, node="ToCopyBackward0")
 define("to.other", input=_same, other=None, node="ToCopyBackward0")
