@@ -589,6 +589,7 @@ def test_names_of_nodes_are_those_of_pytorch():
     y = x * 1
     y[:1].mul_(2)
     assert y.grad_fn.name() == "torch::autograd::CopySlices" and type(y.grad_fn).__name__ == "CopySlices"
+    assert repr(y.grad_fn).startswith("<CopySlices object at 0x")
 
 
 # ---- views, inference mode --------------------------------------------------------------------------------------------

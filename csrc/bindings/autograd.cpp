@@ -221,8 +221,11 @@ void node_dealloc(PyObject* p) {
   Py_DECREF(type);
 }
 
+// "torch::autograd::CopySlices" without where it is.
+std::string short_name(const std::string& name) { return name.substr(name.rfind(':') + 1); }
+
 PyObject* node_repr(PyObject* p) {
-  return PyUnicode_FromFormat("<%s object at %p>", node_of(p).name().c_str(), p);
+  return PyUnicode_FromFormat("<%s object at %p>", short_name(node_of(p).name()).c_str(), p);
 }
 PyObject* node_name(PyObject* p, PyObject*) { return PyUnicode_FromString(node_of(p).name().c_str()); }
 
@@ -321,7 +324,7 @@ PyTypeObject* node_type_of(const std::string& name) {
   auto& type = (*types)[name];
   if (!type) {
     // The type keeps pointing into its name.
-    auto* text = new std::string("ctorch.autograd." + name.substr(name.rfind(':') + 1));
+    auto* text = new std::string("ctorch.autograd." + short_name(name));
     type = make_node_type(*text, g_node_type);
   }
   return type;
