@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 
 import numpy as np
 import pytest
@@ -301,3 +302,162 @@ def test_loss_errors():
     with pytest.raises(ValueError, match="not a valid value for reduction"):
         F.mse_loss(x, x, reduction="other")
     assert bool(ctorch.isnan(F.cross_entropy(x, ctorch.full((3,), -100))))
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum", "batchmean"])
+@pytest.mark.parametrize("log_target", [False, True])
+@pytest.mark.parametrize("shapes", [((4, 3), (3,)), ((3,), (4, 3)), ((4, 1), (1, 3))])
+def test_kl_div_of_shapes_that_broadcast(shapes, log_target, reduction):
+    p, q = np.log(np.abs(randn(*shapes[0])) + 0.1), np.abs(randn(*shapes[1])) + 0.1
+    q = np.log(q) if log_target else q
+    compare(lambda f, x, t: f.kl_div(x, t, reduction=reduction, log_target=log_target), (p, q))
+
+
+def raises_alike(case, text):
+    """case(library, functional) fails in both, with one class; ours says the text."""
+    with pytest.raises(Exception) as theirs:
+        case(torch, TF)
+    with pytest.raises(theirs.type, match=text):
+        case(ctorch, F)
+
+
+def full(lib, value, *shape, dtype="float32"):
+    return lib.full(shape, value, dtype=getattr(lib, dtype))
+
+
+MIXED_LOSSES = {
+    "bce int": (lambda l, f: f.binary_cross_entropy(full(l, 0.5, 3), full(l, 1, 3, dtype="int64")), "int64"),
+    "bce double": (
+        lambda l, f: f.binary_cross_entropy(full(l, 0.5, 3), full(l, 1, 3, dtype="float64")),
+        "binary_cross_entropy: .* float32, got float64",
+    ),
+    "bce ints": (
+        lambda l, f: f.binary_cross_entropy(full(l, 1, 3, dtype="int64"), full(l, 1, 3, dtype="int64")),
+        "floating",
+    ),
+    "bce nan": (
+        lambda l, f: f.binary_cross_entropy(full(l, float("nan"), 3), full(l, 1, 3)),
+        "between 0 and 1, got one of nan",
+    ),
+    "bce target": (
+        lambda l, f: f.binary_cross_entropy(full(l, 0.5, 3), full(l, 3, 3)),
+        "elements of target .* got one of 3",
+    ),
+    "logits int": (
+        lambda l, f: f.binary_cross_entropy_with_logits(full(l, 0, 3), full(l, 1, 3, dtype="int64")),
+        "binary_cross_entropy_with_logits: .* got int64",
+    ),
+    "logits bool": (
+        lambda l, f: f.binary_cross_entropy_with_logits(full(l, 0, 3), full(l, 1, 3, dtype="bool")),
+        "got bool",
+    ),
+    "logits of ints": (
+        lambda l, f: f.binary_cross_entropy_with_logits(full(l, 0, 3, dtype="int64"), full(l, 1, 3)),
+        "input of a floating dtype, got int64",
+    ),
+    "mse of ints": (
+        lambda l, f: f.mse_loss(full(l, 0, 3, dtype="int64"), full(l, 1, 3, dtype="int64")),
+        "mse_loss: .* int64",
+    ),
+    "mse shapes": (lambda l, f: f.mse_loss(full(l, 0, 2), full(l, 0, 3)), r"mse_loss: .*\(2,\) and \(3,\)"),
+    "nll weight": (
+        lambda l, f: f.nll_loss(full(l, 0, 2, 3), l.tensor([0, 1]), full(l, 1, 3, dtype="float64")),
+        "nll_loss: .* float32, got float64",
+    ),
+    "cross entropy weight": (
+        lambda l, f: f.cross_entropy(full(l, 0, 2, 3), l.tensor([0, 1]), full(l, 1, 3, dtype="float64")),
+        "cross_entropy_loss: .* float32, got float64",
+    ),
+    "target dtype": (
+        lambda l, f: f.nll_loss(full(l, 0, 2, 3), l.tensor([0, 1], dtype=l.int32)),
+        "nll_loss: .* int32",
+    ),
+    "nll of ints": (
+        lambda l, f: f.nll_loss(full(l, 0, 2, 3, dtype="int64"), l.tensor([0, 1])),
+        "nll_loss: .* int64",
+    ),
+    "nll 0-dim": (lambda l, f: f.nll_loss(l.tensor(1.0), l.tensor(0)), "1 or more dimensions"),
+    "prelu": (lambda l, f: f.prelu(full(l, 0, 3), full(l, 1, 3, dtype="float64")), "prelu: .*float64"),
+}
+
+
+@pytest.mark.parametrize("name", MIXED_LOSSES)
+def test_losses_refuse_dtypes_that_do_not_fit(name):
+    raises_alike(*MIXED_LOSSES[name])
+
+
+def test_losses_of_two_floating_dtypes_have_pytorchs_dtype():
+    for loss, a, b in (
+        ("binary_cross_entropy_with_logits", "float64", "float32"),
+        ("binary_cross_entropy_with_logits", "float32", "bfloat16"),
+        ("mse_loss", "float32", "float64"),
+        ("l1_loss", "float32", "int64"),
+    ):
+        values = []
+        for lib, f in ((ctorch, F), (torch, TF)):
+            x = full(lib, 0.25, 3, dtype=a).requires_grad_()
+            y = getattr(f, loss)(x, full(lib, 1, 3, dtype=b))
+            y.backward()
+            values.append((str(y.dtype), round(y.item(), 2), str(x.grad.dtype)))
+        assert values[0] == values[1], loss
+    ints = [lib.tensor([3, 5]) for lib in (ctorch, torch)]
+    assert F.l1_loss(ints[0], ints[0] * 2, reduction="sum").item() == 8
+    assert TF.l1_loss(ints[1], ints[1] * 2, reduction="sum").item() == 8
+
+
+NORMS = {
+    "layer_norm": lambda l, f, x, w, b: f.layer_norm(x, [4], w, b),
+    "group_norm": lambda l, f, x, w, b: f.group_norm(x, 2, w, b),
+    "batch_norm": lambda l, f, x, w, b: f.batch_norm(x, None, None, w, b, training=True),
+    "running": lambda l, f, x, w, b: f.batch_norm(x, w, b),
+    "rms_norm": lambda l, f, x, w, b: f.rms_norm(x, [4], w),
+}
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_norms_take_parameters_of_the_dtypes_of_pytorch(name):
+    dtypes = ("float32", "float64", "bfloat16")
+    for x, w, b in itertools.product(dtypes, dtypes, dtypes):
+        outcomes = []
+        for lib, f in ((ctorch, F), (torch, TF)):
+            inputs = [full(lib, 1, 3, 4, dtype=x), full(lib, 1, 4, dtype=w), full(lib, 1, 4, dtype=b)]
+            try:
+                outcomes.append(str(NORMS[name](lib, f, *inputs).dtype))
+            except RuntimeError as error:
+                outcomes.append("error")
+                assert lib is torch or (w in str(error) or b in str(error))
+        assert outcomes[0] == outcomes[1], (x, w, b)
+
+
+def test_instance_norm_takes_any_statistics():
+    for dtype in ("float32", "float64", "bfloat16"):
+        x, mean, var = randn(2, 3, 5), full(ctorch, 0, 3, dtype=dtype), full(ctorch, 1, 3, dtype=dtype)
+        F.instance_norm(ctorch.tensor(x), mean, var)
+        theirs = full(torch, 0, 3, dtype=dtype), full(torch, 1, 3, dtype=dtype)
+        TF.instance_norm(torch.tensor(x), *theirs)
+        assert mean.dtype == getattr(ctorch, dtype)
+        np.testing.assert_allclose(mean.float().numpy(), theirs[0].float().numpy(), atol=2e-3)
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+def test_soft_margin_loss(reduction):
+    x, y = randn(4, 5), np.sign(randn(4, 5, seed=1))
+    compare(lambda f, x, t: f.soft_margin_loss(x, t, reduction=reduction), (x, y), differentiable=(0,))
+    loss = ctorch.nn.SoftMarginLoss(reduction=reduction)
+    assert loss(ctorch.tensor(x), ctorch.tensor(y)).shape == (x.shape if reduction == "none" else ())
+
+
+def test_loss_messages_name_the_operation_and_the_value():
+    x, t = ctorch.zeros(2, 3), ctorch.tensor([0, 1])
+    for case, text in (
+        (lambda: F.cross_entropy(x, t + 5), "cross_entropy_loss: Target 5 is out of bounds for 3 classes"),
+        (lambda: F.cross_entropy(x, t, label_smoothing=2), "cross_entropy_loss: label_smoothing .* got 2"),
+        (lambda: F.nll_loss(x, t, ctorch.ones(2)), r"nll_loss: weight .* \(2,\)"),
+        (lambda: F.kl_div(x, x, reduction="x"), "kl_div: x is not a valid value"),
+        (lambda: F.smooth_l1_loss(x, x, beta=-1), "smooth_l1_loss .* got -1"),
+        (lambda: F.huber_loss(x, x, delta=-2), "huber_loss .* got -2"),
+        (lambda: F.gelu(x, approximate="foo"), "gelu: .* foo"),
+        (lambda: F.embedding(t + 3, x), "embedding: index 3"),
+    ):
+        with pytest.raises((IndexError, RuntimeError, ValueError), match=text):
+            case()

@@ -35,7 +35,14 @@ Tensor row_counts(const Tensor& list, int64_t rows) {
 
 Tensor embedding(const Tensor& weight, const Tensor& indices, int64_t, bool, bool) {
   check(weight.dim() == 2, "embedding: 'weight' must be 2-D, got shape ", weight.sizes());
-  Tensor rows = index_select(weight, 0, flat_indices(indices, "embedding"), {});
+  Tensor list = flat_indices(indices, "embedding");
+  const int64_t count = weight.sizes()[0];
+  check(count > 0 || list.numel() == 0, "embedding: weight of shape ", weight.sizes(), " has no rows");
+  for (int64_t i = 0; i < list.numel(); ++i) {
+    const int64_t row = list.data<const int64_t>()[i];
+    if (row < 0 || row >= count) fail_index("embedding", row, 0, count);
+  }
+  Tensor rows = index_select(weight, 0, list, {});
   Dims sizes = indices.sizes();
   sizes.push_back(weight.sizes()[1]);
   Dims strides = contiguous_strides(sizes);

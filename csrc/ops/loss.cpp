@@ -26,6 +26,25 @@ struct Extras {
   double param = 0;
 };
 
+// The dtype of a loss of pairs, by PyTorch's rules, which differ.
+DType pair_dtype(PairLoss kind, const char* op, const Tensor& input, const Tensor& target) {
+  DType dtype = input.dtype();
+  if (kind == PairLoss::bce) {
+    check(target.dtype() == dtype, op, ": expected target of the dtype of input, ", dtype, ", got ",
+          target.dtype());
+  } else if (kind == PairLoss::bce_logits) {
+    // PyTorch computes it in place in a tensor of the target's dtype.
+    check_implemented(is_floating(dtype), op, ": expected input of a floating dtype, got ", dtype);
+    check(is_floating(target.dtype()), op, ": expected target of a floating dtype, as input, ", dtype,
+          ", got ", target.dtype());
+    dtype = target.dtype();
+  } else {
+    dtype = result_type(input, target);
+  }
+  check_implemented(is_floating(dtype), op, ": expected a floating dtype, got ", dtype);
+  return dtype;
+}
+
 // The operands of a loss at their common shape, as the kernels want them: dense, of one dtype, which is
 // float32 or float64.
 struct PairOperands {
@@ -33,10 +52,12 @@ struct PairOperands {
   DType dtype, compute;
   Tensor x, target, weight, pos_weight;
 
-  PairOperands(const char* op, const Tensor& input, const Tensor& target_, const Extras& extras) {
-    dtype = result_type(input, target_);
-    check(is_floating(dtype), op, ": expected a floating dtype, got ", dtype);
-    compute = dtype == DType::float64 ? DType::float64 : DType::float32;
+  PairOperands(PairLoss kind, const char* op, const Tensor& input, const Tensor& target_,
+               const Extras& extras)
+      : dtype(pair_dtype(kind, op, input, target_)) {
+    const bool wide =
+        dtype == DType::float64 || (kind == PairLoss::bce_logits && input.dtype() == DType::float64);
+    compute = wide ? DType::float64 : DType::float32;
     sizes = broadcast_shapes(input.sizes(), target_.sizes(), op);
     if (extras.weight) sizes = broadcast_shapes(sizes, extras.weight->sizes(), op);
     if (extras.pos_weight) sizes = broadcast_shapes(sizes, extras.pos_weight->sizes(), op);
@@ -64,7 +85,7 @@ struct PairOperands {
 Tensor pair_loss(PairLoss kind, const char* op, const Tensor& input, const Tensor& target, int64_t reduction,
                  const Extras& extras = {}) {
   check_reduction(reduction, op);
-  const PairOperands o(op, input, target, extras);
+  const PairOperands o(kind, op, input, target, extras);
   PairLossArgs args = o.args(extras);
   auto kernel = cpu_kernels().loss.pair[static_cast<int>(kind)][static_cast<int>(o.compute)];
   if (reduction == kNone) {
@@ -82,7 +103,7 @@ Tensor pair_loss(PairLoss kind, const char* op, const Tensor& input, const Tenso
 Tensor pair_loss_backward(PairLoss kind, const char* op, const Tensor& grad, const Tensor& input,
                           const Tensor& target, int64_t reduction, const Extras& extras = {}) {
   check_reduction(reduction, op);
-  const PairOperands o(op, input, target, extras);
+  const PairOperands o(kind, op, input, target, extras);
   PairLossArgs args = o.args(extras);
   Tensor result = empty(o.sizes, o.compute, input.device());
   args.grad_is_scalar = grad.numel() == 1;
@@ -96,13 +117,13 @@ Tensor pair_loss_backward(PairLoss kind, const char* op, const Tensor& grad, con
 
 Extras with(double param) { return {std::nullopt, std::nullopt, param}; }
 
-// The interval [0, 1] is where the formula has a value; NaN passes.
-void check_probabilities(const Tensor& input, const char* op) {
-  if (input.numel() == 0) return;
-  Tensor low = amin(input, {}, false), high = amax(input, {}, false);
+// The interval [0, 1] is where the formula has a value.
+void check_probabilities(const Tensor& t, const char* name, const char* op) {
+  if (t.numel() == 0) return;
+  Tensor low = amin(t, {}, false), high = amax(t, {}, false);  // NaN if there is one
   const double l = item(low).to_double(), h = item(high).to_double();
-  check(!(l < 0) && !(h > 1), op, ": all elements of input should be between 0 and 1, got one of ",
-        l < 0 ? l : h);
+  check(l >= 0 && h <= 1, op, ": all elements of ", name, " should be between 0 and 1, got one of ",
+        l >= 0 ? h : l);
 }
 
 // ---- class numbers
@@ -116,10 +137,11 @@ struct ClassOperands {
   ClassOperands(const char* op, const Tensor& input, const Tensor& target_, const OptionalTensor& weight_,
                 int64_t ignore_index) {
     const int64_t ndim = input.dim();
-    check(ndim >= 1, op, ": expected input of at least 1 dim, got ", input);
-    check(is_floating(input.dtype()), op, ": not implemented for dtype ", input.dtype());
-    check(target_.dtype() == DType::int64 || target_.dtype() == DType::uint8,
-          "expected scalar type Long or Byte but found ", dtype_scalar_name(target_.dtype()));
+    check_value(ndim >= 1, op, ": expected input of 1 or more dimensions, got ", input);
+    check_implemented(is_floating(input.dtype()), op, ": expected input of a floating dtype, got ",
+                      input.dtype());
+    check(target_.dtype() == DType::int64 || target_.dtype() == DType::uint8, op,
+          ": expected target of dtype int64 or uint8, got ", target_.dtype());
     const int64_t channel = ndim == 1 ? 0 : 1;
     args.classes = input.sizes()[channel];
     args.samples = args.inner = 1;
@@ -130,25 +152,28 @@ struct ClassOperands {
     }
     // One sample's target may have a dim of its own.
     const bool single = ndim == 1 && target_.dim() <= 1 && target_.numel() == 1;
-    check_value(single || ndim < 2 || target_.dim() == 0 || target_.sizes()[0] == input.sizes()[0],
-                "Expected input batch_size (", input.sizes()[0], ") to match target batch_size (",
+    check_value(single || ndim < 2 || target_.dim() == 0 || target_.sizes()[0] == input.sizes()[0], op,
+                ": Expected input batch_size (", input.sizes()[0], ") to match target batch_size (",
                 target_.dim() ? target_.sizes()[0] : 0, ").");
     check(single || target_.sizes() == loss_sizes, op, ": expected target of size ", loss_sizes,
           " for input ", input.sizes(), ", got ", target_.sizes());
     if (single) loss_sizes = target_.sizes();
-    check(!weight_ || (weight_->dim() <= 1 && weight_->numel() == args.classes),
-          "weight tensor should be defined either for all ", args.classes,
+    check(!weight_ || (weight_->dim() <= 1 && weight_->numel() == args.classes), op,
+          ": weight tensor should be defined either for all ", args.classes,
           " classes or no classes but got weight tensor of shape: ", weight_ ? weight_->sizes() : Dims());
+    check(!weight_ || weight_->dtype() == input.dtype(), op, ": expected weight of the dtype of input, ",
+          input.dtype(), ", got ", weight_ ? weight_->dtype() : input.dtype());
     x = contiguous(input);
     target = contiguous(to_dtype(target_, DType::int64));
-    if (weight_) weight = contiguous(to_dtype(*weight_, input.dtype()));
+    if (weight_) weight = contiguous(*weight_);
     args.x = x.data();
     args.target = target.data<const int64_t>();
     args.weight = weight ? weight.data() : nullptr;
     args.ignore_index = ignore_index;
     for (int64_t i = 0; i < target.numel(); ++i) {
       const int64_t t = args.target[i];
-      check_index((t >= 0 && t < args.classes) || t == ignore_index, "Target ", t, " is out of bounds.");
+      check_index((t >= 0 && t < args.classes) || t == ignore_index, op, ": Target ", t,
+                  " is out of bounds for ", args.classes, " classes");
     }
   }
   DType value_dtype() const { return x.dtype() == DType::float64 ? DType::float64 : DType::float32; }
@@ -219,7 +244,8 @@ Tensor cross_entropy_probabilities(const char* op, const Tensor& input, const Te
                                    const OptionalTensor& weight, int64_t reduction, int64_t ignore_index,
                                    double smoothing) {
   check_reduction(reduction, op);
-  check(ignore_index < 0, "ignore_index is not supported for floating point target");
+  check(ignore_index < 0, op, ": ignore_index is not supported for floating point target, got ",
+        ignore_index);
   check(input.dim() >= 1, op, ": expected input of at least 1 dim, got ", input);
   const int64_t channel = input.dim() == 1 ? 0 : 1, classes = input.sizes()[channel];
   check(!weight || (weight->dim() == 1 && weight->numel() == classes), op,
@@ -248,23 +274,27 @@ Tensor mse_loss(const Tensor& input, const Tensor& target, int64_t reduction) {
   return pair_loss(PairLoss::mse, "mse_loss", input, target, reduction);
 }
 Tensor l1_loss(const Tensor& input, const Tensor& target, int64_t reduction) {
-  if (is_complex(result_type(input, target)))
+  // Complex numbers and integers are rare: in separate steps.
+  if (!is_floating(result_type(input, target)))
     return reduced(unary<fn::Abs>(sub(input, target, 1, {}), {}), reduction);
   return pair_loss(PairLoss::l1, "l1_loss", input, target, reduction);
 }
 Tensor smooth_l1_loss(const Tensor& input, const Tensor& target, int64_t reduction, double beta) {
-  check(beta >= 0, "smooth_l1_loss does not support negative values for beta.");
+  check(beta >= 0, "smooth_l1_loss does not support negative values for beta, got ", beta);
   if (beta == 0) return l1_loss(input, target, reduction);
   return pair_loss(PairLoss::smooth_l1, "smooth_l1_loss", input, target, reduction, with(beta));
 }
 Tensor huber_loss(const Tensor& input, const Tensor& target, int64_t reduction, double delta) {
-  check(delta > 0, "huber_loss does not support non-positive values for delta.");
+  check(delta > 0, "huber_loss does not support non-positive values for delta, got ", delta);
   return pair_loss(PairLoss::huber, "huber_loss", input, target, reduction, with(delta));
 }
 Tensor binary_cross_entropy(const Tensor& input, const Tensor& target, const OptionalTensor& weight,
                             int64_t reduction) {
-  check_probabilities(input, "binary_cross_entropy");
-  return pair_loss(PairLoss::bce, "binary_cross_entropy", input, target, reduction, {weight, std::nullopt});
+  const char* op = "binary_cross_entropy";
+  pair_dtype(PairLoss::bce, op, input, target);
+  check_probabilities(input, "input", op);
+  check_probabilities(target, "target", op);
+  return pair_loss(PairLoss::bce, op, input, target, reduction, {weight, std::nullopt});
 }
 Tensor binary_cross_entropy_with_logits(const Tensor& input, const Tensor& target,
                                         const OptionalTensor& weight, const OptionalTensor& pos_weight,
@@ -322,13 +352,13 @@ Tensor kl_div(const Tensor& input, const Tensor& target, int64_t reduction, bool
 Tensor cross_entropy_loss(const Tensor& input, const Tensor& target, const OptionalTensor& weight,
                           int64_t reduction, int64_t ignore_index, double label_smoothing) {
   const char* op = "cross_entropy_loss";
-  check(label_smoothing >= 0 && label_smoothing <= 1,
-        "label_smoothing must be between 0.0 and 1.0. Got: ", label_smoothing);
+  check(label_smoothing >= 0 && label_smoothing <= 1, op,
+        ": label_smoothing must be between 0.0 and 1.0, got ", label_smoothing);
   if (is_floating(target.dtype()) && input.sizes() == target.sizes()) {
     return cross_entropy_probabilities(op, input, target, weight, reduction, ignore_index, label_smoothing);
   }
-  check(!is_floating(target.dtype()), "expected scalar type Long but found ",
-        dtype_scalar_name(target.dtype()));
+  check(!is_floating(target.dtype()), op, ": expected target of dtype int64, or probabilities of shape ",
+        input.sizes(), ", got ", target);
   return class_loss(cpu_kernels().loss.cross_entropy, op, input, target, weight, reduction, ignore_index,
                     label_smoothing);
 }

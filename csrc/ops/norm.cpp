@@ -24,6 +24,25 @@ Kernel kernel_for(Kernel const (&kernels)[kNumDTypes], const char* op, DType dt)
 
 bool given(const OptionalTensor& t) { return t && *t && t->numel() > 0; }
 
+// Scale, shift and statistics have the dtype of the input, or are all float32 for one of 16 bits.
+struct NamedTensor {
+  const char* name;
+  const OptionalTensor& tensor;
+};
+void check_parameter_dtypes(const Tensor& input, std::initializer_list<NamedTensor> parameters,
+                            const char* op) {
+  const bool half = is_floating(input.dtype()) && input.item_size() == 2;
+  std::optional<DType> common;
+  for (const auto& [name, t] : parameters) {
+    if (!t || !*t) continue;
+    check(t->dtype() == input.dtype() || (half && t->dtype() == DType::float32), op, ": expected ", name,
+          " of the dtype of input, ", input.dtype(), half ? ", or float32" : "", ", got ", t->dtype());
+    check(!common || t->dtype() == *common, op, ": expected all parameters of one dtype, got ", name, " of ",
+          t->dtype(), " and others of ", common.value_or(t->dtype()));
+    common = t->dtype();
+  }
+}
+
 // What elements are computed in.
 DType value_dtype(DType dt) { return dt == DType::float64 ? DType::float64 : DType::float32; }
 
@@ -70,6 +89,8 @@ Tensor3 normalize_rows(const char* op, const Tensor& input, IntList shape, const
   const Rows r(input, shape, weight, bias, op);
   const DType dt = input.dtype();
   auto kernel = kernel_for(cpu_kernels().norm.rows, op, dt);
+  // rms_norm, which does not centre, converts its weight, as PyTorch's does.
+  if (centre) check_parameter_dtypes(input, {{"weight", weight}, {"bias", bias}}, op);
   Tensor x = contiguous(input), w = parameter(weight, dt), b = parameter(bias, dt),
          y = empty(x.sizes(), dt, x.device());
   Tensor mean, rstd;
@@ -371,6 +392,9 @@ Tensor3 native_batch_norm(const Tensor& input, const OptionalTensor& weight, con
   const int64_t none[] = {0}, each[] = {n};
   const DType value = value_dtype(input.dtype());
   kernel_for(cpu_kernels().norm.affine, op, input.dtype());
+  check_parameter_dtypes(
+      input,
+      {{"weight", weight}, {"bias", bias}, {"running_mean", running_mean}, {"running_var", running_var}}, op);
   if (input.numel() == 0) {
     Tensor statistics = training ? full(each, 0, value) : empty(none, value);
     return {empty_like(input), statistics, training ? full(each, 0, value) : statistics};
@@ -449,6 +473,7 @@ Tensor3 native_group_norm(const Tensor& input, const OptionalTensor& weight, con
   check_channels(weight, C, "weight", op);
   check_channels(bias, C, "bias", op);
   kernel_for(cpu_kernels().norm.affine, op, input.dtype());
+  check_parameter_dtypes(input, {{"weight", weight}, {"bias", bias}}, op);
   Tensor source = input;
   if (input.dim() < 2 || input.sizes()[0] != N || input.sizes()[1] != C)
     source = reshape(input, Dims{N, C, HxW});

@@ -256,9 +256,7 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
             f"prelu: Expected `weight` to be a scalar or 1D tensor, but got: ndim = {weight.dim()}"
         )
     if weight.dtype != input.dtype:
-        raise RuntimeError(
-            f"prelu: expected weight of the dtype of input, {input.dtype}, got {weight.dtype}"
-        )
+        raise RuntimeError(f"prelu: expected weight of the dtype of input, {input.dtype}, got {weight.dtype}")
     if weight.numel() != 1:
         channels = input.size(1) if input.dim() > 1 else 1
         if input.dim() == 0:
@@ -658,8 +656,10 @@ def instance_norm(
         )
     n, c = input.shape[:2]
     mean, var, w, b = (t if t is None else t.repeat(n) for t in (running_mean, running_var, weight, bias))
-    if mean is not None and var is not None and input.dtype in (ctorch.float32, ctorch.float64):
-        mean, var = mean.to(input.dtype), var.to(input.dtype)  # PyTorch takes any statistics here
+    if mean is not None and var is not None:
+        narrow = input.dtype in (ctorch.float16, ctorch.bfloat16)
+        if not (narrow and mean.dtype is ctorch.float32):  # unlike batch_norm, it takes any statistics
+            mean, var = mean.to(input.dtype), var.to(input.dtype)
     lines = input.reshape(1, n * c, *input.shape[2:])
     result = _C.native_batch_norm(lines, w, b, mean, var, use_input_stats, momentum, eps)[0]
     if use_input_stats:

@@ -12,10 +12,10 @@ from .._C import Tensor
 _REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}
 
 
-def _enum(reduction: str) -> int:
+def _enum(op: str, reduction: str) -> int:
     """The engine's number of a reduction."""
     if reduction not in _REDUCTIONS:
-        raise ValueError(f"{reduction} is not a valid value for reduction")
+        raise ValueError(f"{op}: {reduction} is not a valid value for reduction: none, mean or sum")
     return _REDUCTIONS[reduction]
 
 
@@ -34,37 +34,45 @@ def legacy_reduction(size_average: bool | None, reduce: bool | None, reduction: 
     return new
 
 
-def reduce_loss(loss: Tensor, reduction: str) -> Tensor:
+def reduce_loss(op: str, loss: Tensor, reduction: str) -> Tensor:
     """Reduce the losses of the elements."""
-    _enum(reduction)
+    _enum(op, reduction)
     if reduction == "none":
         return loss
     return loss.mean() if reduction == "mean" else loss.sum()
 
 
-def _broadcast(input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+def _broadcast(op: str, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Both at their common shape. Two different shapes are most often a mistake: they are warned about."""
     if target.shape == input.shape:
         return input, target
     warnings.warn(
-        f"Using a target size ({target.size()}) that is different to the input size ({input.size()}). "
+        f"{op}: Using a target size ({target.size()}) that is different to the input size ({input.size()}). "
         "This will likely lead to incorrect results due to broadcasting. "
         "Please ensure they have the same size.",
         stacklevel=3,
     )
-    shape = ctorch.broadcast_shapes(input.shape, target.shape)
+    try:
+        shape = ctorch.broadcast_shapes(input.shape, target.shape)
+    except RuntimeError:
+        raise RuntimeError(
+            f"{op}: expected input and target of shapes that broadcast, got {tuple(input.shape)} and "
+            f"{tuple(target.shape)}"
+        ) from None
     return input.expand(shape), target.expand(shape)
 
 
-def _check_weight(weight: Tensor, input: Tensor) -> None:
+def _check_weight(op: str, weight: Tensor, input: Tensor) -> None:
     if weight.shape != input.shape:
-        raise ValueError("Weights and input must have the same size.")
+        raise ValueError(
+            f"{op}: Weights and input must have the same size, got {tuple(weight.shape)} and "
+            f"{tuple(input.shape)}"
+        )
 
 
-def _weighted(loss: Tensor, weight: Tensor, reduction: str) -> Tensor:
+def _weighted(op: str, loss: Tensor, weight: Tensor, reduction: str) -> Tensor:
     """The weighted losses; their mean is taken over the weights."""
-    if reduction not in _REDUCTIONS:
-        raise ValueError(f"Invalid reduction mode: {reduction}. Expected one of 'none', 'mean', 'sum'.")
+    _enum(op, reduction)
     loss = loss * weight
     if reduction == "none":
         return loss
@@ -93,7 +101,9 @@ def cross_entropy(
     """
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce, reduction)
-    return _C.cross_entropy_loss(input, target, weight, _enum(reduction), ignore_index, label_smoothing)
+    return _C.cross_entropy_loss(
+        input, target, weight, _enum("cross_entropy", reduction), ignore_index, label_smoothing
+    )
 
 
 def nll_loss(
@@ -115,7 +125,7 @@ def nll_loss(
     """
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce, reduction)
-    return _C.nll_loss(input, target, weight, _enum(reduction), ignore_index)
+    return _C.nll_loss(input, target, weight, _enum("nll_loss", reduction), ignore_index)
 
 
 def mse_loss(
@@ -129,11 +139,11 @@ def mse_loss(
     """Return the squared difference of ``input`` and ``target``, element by element, reduced."""
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce, reduction)
-    x, y = _broadcast(input, target)
+    x, y = _broadcast("mse_loss", input, target)
     if weight is not None:
-        _check_weight(weight, input)
-        return _weighted((x - y) ** 2, weight, reduction)
-    return _C.mse_loss(x, y, _enum(reduction))
+        _check_weight("mse_loss", weight, input)
+        return _weighted("mse_loss", (x - y) ** 2, weight, reduction)
+    return _C.mse_loss(x, y, _enum("mse_loss", reduction))
 
 
 def l1_loss(
@@ -147,11 +157,11 @@ def l1_loss(
     """Return the absolute difference of ``input`` and ``target``, element by element, reduced."""
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce, reduction)
-    x, y = _broadcast(input, target)
+    x, y = _broadcast("l1_loss", input, target)
     if weight is not None:
-        _check_weight(weight, input)
-        return _weighted((x - y).abs(), weight, reduction)
-    return _C.l1_loss(x, y, _enum(reduction))
+        _check_weight("l1_loss", weight, input)
+        return _weighted("l1_loss", (x - y).abs(), weight, reduction)
+    return _C.l1_loss(x, y, _enum("l1_loss", reduction))
 
 
 def smooth_l1_loss(
@@ -165,10 +175,10 @@ def smooth_l1_loss(
     """``d^2 / (2 beta)`` where the difference d is below ``beta``, else ``|d| - beta / 2``, reduced."""
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce, reduction)
-    x, y = _broadcast(input, target)
+    x, y = _broadcast("smooth_l1_loss", input, target)
     if beta == 0.0:
-        return _C.l1_loss(x, y, _enum(reduction))
-    return _C.smooth_l1_loss(x, y, _enum(reduction), beta)
+        return _C.l1_loss(x, y, _enum("smooth_l1_loss", reduction))
+    return _C.smooth_l1_loss(x, y, _enum("smooth_l1_loss", reduction), beta)
 
 
 def huber_loss(
@@ -179,13 +189,13 @@ def huber_loss(
     weight: Tensor | None = None,
 ) -> Tensor:
     """``d^2 / 2`` where the difference d is below ``delta``, else ``delta (|d| - delta / 2)``, reduced."""
-    x, y = _broadcast(input, target)
+    x, y = _broadcast("huber_loss", input, target)
     if weight is None:
-        return _C.huber_loss(x, y, _enum(reduction), delta)
-    _check_weight(weight, input)
-    if reduction not in _REDUCTIONS:
-        raise ValueError(f"Invalid reduction mode: {reduction}. Expected one of 'none', 'mean', 'sum'.")
-    return reduce_loss(_C.huber_loss(x, y, _enum("none"), delta) * weight, reduction)
+        return _C.huber_loss(x, y, _enum("huber_loss", reduction), delta)
+    _check_weight("huber_loss", weight, input)
+    return reduce_loss(
+        "huber_loss", _C.huber_loss(x, y, _enum("huber_loss", "none"), delta) * weight, reduction
+    )
 
 
 def binary_cross_entropy(
@@ -199,11 +209,11 @@ def binary_cross_entropy(
     """Return the cross entropy between probabilities and ``target``, element by element, reduced."""
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce, reduction)
-    number = _enum(reduction)
+    number = _enum("binary_cross_entropy", reduction)
     if target.shape != input.shape:
         raise ValueError(
-            f"Using a target size ({target.size()}) that is different to the input size ({input.size()}) is "
-            "deprecated. Please ensure they have the same size."
+            f"binary_cross_entropy: Using a target size ({target.size()}) that is different to the input size "
+            f"({input.size()}) is deprecated. Please ensure they have the same size."
         )
     if weight is not None:
         weight = weight.expand(ctorch.broadcast_shapes(target.shape, weight.shape))
@@ -227,9 +237,12 @@ def binary_cross_entropy_with_logits(
     """
     if size_average is not None or reduce is not None:
         reduction = legacy_reduction(size_average, reduce, reduction)
-    number = _enum(reduction)
+    number = _enum("binary_cross_entropy_with_logits", reduction)
     if target.shape != input.shape:
-        raise ValueError(f"Target size ({target.size()}) must be the same as input size ({input.size()})")
+        raise ValueError(
+            f"binary_cross_entropy_with_logits: Target size ({target.size()}) must be the same as input size "
+            f"({input.size()})"
+        )
     return _C.binary_cross_entropy_with_logits(input, target, weight, pos_weight, number)
 
 
@@ -257,6 +270,20 @@ def kl_div(
             stacklevel=2,
         )
     if reduction != "batchmean":
-        return _C.kl_div(input, target, _enum(reduction), log_target=log_target)
-    total = _C.kl_div(input, target, _enum("sum"), log_target=log_target)
+        return _C.kl_div(input, target, _enum("kl_div", reduction), log_target=log_target)
+    total = _C.kl_div(input, target, _enum("kl_div", "sum"), log_target=log_target)
     return total / input.size(0) if input.dim() != 0 else total
+
+
+def soft_margin_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """Return ``log(1 + exp(-target * input))``, element by element, reduced; ``target`` is 1 or -1."""
+    if size_average is not None or reduce is not None:
+        reduction = legacy_reduction(size_average, reduce, reduction)
+    _enum("soft_margin_loss", reduction)
+    return reduce_loss("soft_margin_loss", _C.softplus(-target * input), reduction)

@@ -148,10 +148,9 @@ define(
 
 
 def _kl_input(g, input, target, reduction, log_target):
-    count = 1
-    for n in _pair_shape(input, target):
-        count *= n
-    return -(target.exp() if log_target else target) * _per_element(g, reduction, count)
+    # A target that is broadcast has a slope for each element of the pair.
+    slope = -(target.exp() if log_target else target).expand(_pair_shape(input, target))
+    return slope * _per_element(g, reduction, slope.numel())
 
 
 def _kl_target(g, input, target, reduction, log_target):
