@@ -181,7 +181,7 @@ def test_mixed_assignment_is_pytorchs(case, value):
         (([0, 1], [0, 1, 2]), IndexError, "shape mismatch"),
         (([[True, False]],), IndexError, "shape of the mask"),
         (1.5, IndexError, "only integers"),
-        ("a", IndexError, "only integers"),
+        ("a", TypeError, "only integers"),
         (slice(None, None, 0), ValueError, "slice step cannot be zero"),
         (slice(0.5, None), TypeError, "slice indices must be integers"),
     ],
@@ -446,3 +446,78 @@ def test_overlapping_out_is_refused():
         ctorch.gather(x, 0, ctorch.tensor([0, 1]), out=x[:2])
     with pytest.raises(RuntimeError, match="single memory location"):
         ctorch.zeros(3).expand(4, 3).index_add_(0, ctorch.tensor([0]), ctorch.ones(1, 3))
+
+
+def expanded(lib):
+    """Tensors with several elements in one place."""
+    return {
+        "rows": lib.zeros(1, 3).expand(2, 3),
+        "columns": lib.zeros(2, 1).expand(2, 3),
+        "all": lib.zeros(1).expand(2, 3),
+        "middle": lib.zeros(3, 2).T[:, None].expand(2, 4, 3),
+    }
+
+
+@pytest.mark.parametrize("name", ["rows", "columns", "all", "middle"])
+def test_fills_of_expanded_tensors(name):
+    import warnings
+
+    torch = pytest.importorskip("torch")
+    values = []
+    for lib in (ctorch, torch):
+        for mask_of in (
+            lambda x: lib.arange(x.numel()).reshape(x.shape) == 1,
+            lambda x: x > 0,
+            lambda x: lib.tensor([False, False, True]),
+        ):
+            x = expanded(lib)[name]
+            x.masked_fill_(mask_of(x), 5)
+            values.append(x.tolist())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch's, that this may go away
+            for write in (
+                lambda x: x.index_fill_(0, lib.tensor([1]), 7),
+                lambda x: x.index_fill_(-1, lib.tensor([0, 2]), 7),
+                lambda x: x.index_put_((lib.tensor([1]),), lib.tensor(3.0)),
+                lambda x: x.__setitem__([0], 4),
+                lambda x: x.__setitem__(x == 0, 4),
+            ):
+                x = expanded(lib)[name]
+                write(x)
+                values.append(x.tolist())
+    assert values[: len(values) // 2] == values[len(values) // 2 :]
+    with pytest.raises(RuntimeError, match="expand"):
+        expanded(ctorch)["all"].masked_fill_(ctorch.zeros(4, 2, 3, dtype=ctorch.bool), 5)
+
+
+def test_equal_of_two_dtypes():
+    torch = pytest.importorskip("torch")
+    for lib in (ctorch, torch):
+        x = lib.ones(2)
+        assert x.equal(lib.ones(2, dtype=lib.int64)) and not x.equal(lib.zeros(2, dtype=lib.int64))
+        assert not x.equal(lib.ones(3, dtype=lib.float64))
+
+
+def test_roll_and_tile_of_what_pytorch_takes():
+    x = ctorch.arange(6)
+    assert x.roll(1, None).tolist() == ctorch.roll(x, 1, dims=None).tolist() == [5, 0, 1, 2, 3, 4]
+    assert x[:2].tile(ctorch.tensor(2)).tolist() == x[:2].tile(2).tolist() == [0, 1, 0, 1]
+    with pytest.raises(TypeError, match="tile"):
+        x.tile(ctorch.tensor([2, 1]))
+
+
+def test_bincount_of_what_it_cannot_count():
+    with pytest.raises(NotImplementedError, match=r"bincount: .* float32"):
+        ctorch.bincount(ctorch.tensor([1.0]))
+    with pytest.raises(RuntimeError, match=r"bincount: .* got 9223372036854775807"):
+        ctorch.bincount(ctorch.tensor([2**63 - 1]))
+
+
+def test_classes_of_errors_of_methods():
+    with pytest.raises(TypeError, match=r"take_along_dim.* int"):
+        ctorch.ones(3).take_along_dim(0, 1)
+    with pytest.raises(TypeError, match="integer and Boolean-type tensors, got float32"):
+        ~ctorch.ones(3)
+    with pytest.raises(RuntimeError, match=r"set_.* float32, .* int64"):
+        ctorch.ones(2).set_(ctorch.ones(3, dtype=ctorch.int64))
+    assert (~ctorch.tensor([True, False])).tolist() == [False, True] and (~ctorch.tensor(3)).item() == -4

@@ -22,6 +22,10 @@ Tensor triu_indices(int64_t row, int64_t col, int64_t offset, std::optional<DTyp
   return ops::triu_indices(row, col, offset, dtype.value_or(DType::int64));
 }
 
+Tensor roll(const Tensor& input, IntList shifts, std::optional<IntList> dims) {
+  return ops::roll(input, shifts, dims.value_or(IntList()));
+}
+
 }  // namespace
 
 void init_ops_join() {
@@ -36,10 +40,10 @@ void init_ops_join() {
                        "input repeated along each dim (new ones in front); a copy.", kMethod);
   def_op<&ops::flip>("flip(Tensor input, int... dims) -> Tensor",
                      "A copy with the order of the elements along dims reversed.", kBoth);
-  def_op<&ops::roll>("roll(Tensor input, int[] shifts, int[] dims=[]) -> Tensor",
-                     "Elements shifted along dims (the flat list of all if none is given); what leaves at "
-                     "the end comes in at the start.",
-                     kBoth);
+  def_op<&roll>("roll(Tensor input, int[] shifts, int[]? dims=[]) -> Tensor",
+                "Elements shifted along dims (the flat list of all if none is given); what leaves at "
+                "the end comes in at the start.",
+                kBoth);
   def_op<&ops::tril>("tril(Tensor input, int diagonal=0, *, Out out=None) -> Tensor",
                      "The lower triangles of matrices, zeros elsewhere.", kAll);
   def_op<&ops::triu>("triu(Tensor input, int diagonal=0, *, Out out=None) -> Tensor",

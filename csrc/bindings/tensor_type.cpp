@@ -210,6 +210,17 @@ CT_NAME_OF(kAbs, "abs");
 CT_NAME_OF(kNot, "bitwise_not");
 #undef CT_NAME_OF
 
+PyObject* nb_invert(PyObject* a) {
+  const DType dt = as_tensor(a).dtype();
+  if (!is_integral(dt) && !is_bool(dt)) {
+    PyErr_Format(PyExc_TypeError,
+                 "~ (operator.invert) is only implemented on integer and Boolean-type tensors, got %s",
+                 dtype_name(dt));
+    return nullptr;
+  }
+  return nb_unary<kNot>(a);
+}
+
 PyObject* nb_power(PyObject* a, PyObject* b, PyObject* modulus) {
   if (modulus != Py_None) Py_RETURN_NOTIMPLEMENTED;
   return nb_binary<kPow, as_tensor_first, kPow>(a, b);
@@ -623,6 +634,12 @@ PyObject* tensor_set_(PyObject* p, PyObject* other) {
     PyErr_Format(PyExc_TypeError, "set_(): expected a Tensor, got %s", Py_TYPE(other)->tp_name);
     return nullptr;
   }
+  const DType own = as_tensor(p).dtype(), given = as_tensor(other).dtype();
+  if (own != given) {
+    PyErr_Format(PyExc_RuntimeError, "set_(): expected a source of dtype %s, as the tensor, got %s",
+                 dtype_name(own), dtype_name(given));
+    return nullptr;
+  }
   return put_data(p, other, nullptr) ? nullptr : Py_NewRef(p);
 }
 
@@ -768,7 +785,7 @@ PyType_Slot g_slots[] = {
     {Py_nb_negative, slot(nb_unary<kNeg>)},
     {Py_nb_positive, slot(nb_unary<kPositive>)},
     {Py_nb_absolute, slot(nb_unary<kAbs>)},
-    {Py_nb_invert, slot(nb_unary<kNot>)},
+    {Py_nb_invert, slot(nb_invert)},
     {Py_nb_bool, slot(nb_bool)},
     {Py_nb_int, slot(nb_int)},
     {Py_nb_float, slot(nb_float)},

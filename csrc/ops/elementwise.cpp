@@ -4,6 +4,8 @@
 #include <cstring>
 
 #include "ops/copy.h"
+#include "ops/reduce.h"
+#include "ops/view.h"
 
 namespace ctorch::ops {
 namespace {
@@ -260,8 +262,6 @@ bool allclose(const Tensor& input, const Tensor& other, double rtol, double atol
 }
 
 bool equal(const Tensor& input, const Tensor& other) {
-  check(input.dtype() == other.dtype(), "Expected all tensors to have the same dtype, but got ",
-        input.dtype(), " and ", other.dtype());
   return input.sizes() == other.sizes() && all_true(binary<fn::Eq>(input, other, {}));
 }
 
@@ -279,6 +279,31 @@ Tensor where(const Tensor& condition, const Operand& input, const Operand& other
   return apply<fn::Where>({condition, input, other}, {}, common, out);
 }
 
+namespace {
+
+// In place, where an expanded tensor has several elements in one place: it is filled if the mask is true for
+// any of them.
+Tensor fill_expanded(const Tensor& target, const Tensor& mask, const Operand& value) {
+  Tensor hit = expand(mask, target.sizes());
+  Dims sizes = target.sizes(), shared;
+  for (int64_t d = 0; d < target.dim(); ++d) {
+    if (target.strides()[d] != 0 || sizes[d] <= 1) continue;
+    shared.push_back(d);
+    sizes[d] = 1;
+  }
+  Tensor once = target.view_as(std::move(sizes), target.strides(), target.offset());
+  apply<fn::Where>({any(hit, IntList(shared), true), value, once}, {}, target.dtype(), Out{&once, true});
+  return target;
+}
+
+bool is_expanded(const Tensor& t) {
+  for (int64_t d = 0; d < t.dim(); ++d)
+    if (t.strides()[d] == 0 && t.sizes()[d] > 1) return t.numel() > 0;
+  return false;
+}
+
+}  // namespace
+
 Tensor masked_fill(const Tensor& input, const Tensor& mask, const Operand& value, Out out) {
   check(mask.dtype() == DType::boolean, "masked_fill only supports boolean masks, but got mask with dtype ",
         mask.dtype());
@@ -292,6 +317,7 @@ Tensor masked_fill(const Tensor& input, const Tensor& mask, const Operand& value
   } else {
     check_fits(value.scalar(), input.dtype(), "masked_fill");
   }
+  if (out.inplace && is_expanded(*out.target)) return fill_expanded(*out.target, mask, value);
   return apply<fn::Where>({mask, value, input}, {}, input.dtype(), out);
 }
 
@@ -368,7 +394,8 @@ Tensor leaky_relu_backward(const Tensor& grad, const Tensor& input, const Scalar
 
 namespace {
 bool is_tanh(const std::string& approximate) {
-  check(approximate == "none" || approximate == "tanh", "approximate argument must be either none or tanh.");
+  check(approximate == "none" || approximate == "tanh",
+        "gelu: approximate argument must be either none or tanh, got ", approximate);
   return approximate == "tanh";
 }
 }  // namespace

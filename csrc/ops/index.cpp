@@ -167,7 +167,8 @@ Tensor index_put(const Tensor& self, TensorList indices, IntList dims, const Ten
   check(self.dtype() == values.dtype(), "Index put requires the source and destination dtypes match, got ",
         dtype_scalar_name(self.dtype()), " for the destination and ", dtype_scalar_name(values.dtype()),
         " for the source.");
-  Tensor result = start_from(self, out, "index_put");
+  // Several sums into one element would race; of several values any may stay.
+  Tensor result = start_from(self, out, "index_put", !accumulate);
   const Tensor* mask = whole_mask(result, indices);
   if (mask && !accumulate && values.dim() == 1 && values.numel() > 1) {
     masked_assign(result, apart_from(result, *mask), values);
@@ -304,7 +305,7 @@ Tensor index_fill(const Tensor& self, int64_t dim, const Tensor& index, const Op
   Scalar number = value.is_tensor() ? item(value.tensor(), "index_fill") : value.scalar();
   check(is_complex(self.dtype()) || !number.is_complex(),
         "index_fill_(): Converting complex Scalar to non-complex type is not supported");
-  Tensor result = start_from(self, out, "index_fill");
+  Tensor result = start_from(self, out, "index_fill", true);
   Tensor list = apart_from(result, index_list(index, "index_fill"));
   Tensor to = at_least_1d(result), from = scalar_tensor(number, self.dtype(), self.device());
   IndexedCall call = call_along(to, dim, list, from.data(), Dims(to.dim(), 0), "index_fill");

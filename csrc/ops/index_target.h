@@ -34,10 +34,10 @@ inline void check_no_overlap(const Tensor& target, const char* op) {
 }
 
 // A tensor that holds the elements of self, to be changed: self itself when in place, else a copy, in `out`
-// if there is one.
-inline Tensor start_from(const Tensor& self, Out out, const char* op) {
+// if there is one. `may_overlap`: what is written has a meaning for an expanded tensor too.
+inline Tensor start_from(const Tensor& self, Out out, const char* op, bool may_overlap = false) {
   if (out.inplace) {
-    check_no_overlap(self, op);
+    if (!may_overlap) check_no_overlap(self, op);
     return *out.target;
   }
   if (!out) return clone(self);

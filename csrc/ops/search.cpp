@@ -1,5 +1,6 @@
 // Searching in order, membership, and counting.
 #include <cmath>
+#include <limits>
 
 #include "kernels/table.h"
 #include "ops/index_target.h"
@@ -113,8 +114,9 @@ Tensor isin(const Operand& elements, const Operand& test_elements, bool, bool in
 
 Tensor bincount(const Tensor& self, const OptionalTensor& weights, int64_t minlength) {
   check(minlength >= 0, "bincount: minlength should be >= 0, got ", minlength);
-  check(is_integral(self.dtype()) && (self.dim() == 1 || self.numel() == 0),
-        "bincount only supports 1-d non-negative integral inputs, got ", self);
+  check_implemented(is_integral(self.dtype()), "bincount: expected an integral dtype, got ", self.dtype());
+  check(self.dim() == 1 || self.numel() == 0, "bincount only supports 1-d non-negative integral inputs, got ",
+        self);
   check(!weights || (weights->dim() == 1 && weights->numel() == self.numel()),
         "bincount: weights should be 1-d and have the same length as input, got ",
         weights ? weights->sizes() : Dims(), " and ", self.sizes());
@@ -124,6 +126,8 @@ Tensor bincount(const Tensor& self, const OptionalTensor& weights, int64_t minle
   const auto& kernels = cpu_kernels().sort;
   if (n) kernels.integer_range[static_cast<int>(DType::int64)](bins.data(), n, &low, &high);
   check(low >= 0, "bincount only supports 1-d non-negative integral inputs, got the value ", low);
+  check(high < std::numeric_limits<int64_t>::max(), "bincount: the greatest value should be below ",
+        std::numeric_limits<int64_t>::max(), ", got ", high);
   const Dims sizes{std::max(high + 1, minlength)};
   if (!weights) {
     Tensor counts = empty(sizes, DType::int64);

@@ -110,7 +110,11 @@ def column_stack(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Ten
 @_method
 def tile(input: Tensor, *dims: Any) -> Tensor:
     """repeat() in which missing leading repeats are 1."""
-    repeats = tuple(dims[0]) if len(dims) == 1 and not isinstance(dims[0], int) else dims
+    if len(dims) == 1 and isinstance(dims[0], Tensor) and dims[0].dim() > 0:
+        raise TypeError(
+            f"tile(): expected dims to be ints, got a tensor of shape {tuple(dims[0].shape)}; use tolist()"
+        )
+    repeats = tuple(dims[0]) if len(dims) == 1 and isinstance(dims[0], (tuple, list)) else dims
     return input.repeat((1,) * (input.dim() - len(repeats)) + tuple(repeats))
 
 
@@ -306,6 +310,8 @@ def take_along_dim(
     input: Tensor, indices: Tensor, dim: int | None = None, *, out: Tensor | None = None
 ) -> Tensor:
     """gather() in which the other dims broadcast; without dim, elements of the flat list."""
+    if not isinstance(indices, Tensor):
+        raise TypeError(f"take_along_dim(): expected indices to be a Tensor, got {type(indices).__name__}")
     if indices.dtype != _C.int64:
         raise RuntimeError(f"take_along_dim(): dtype of indices should be Long but got {indices.dtype}")
     if dim is None:
