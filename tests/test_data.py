@@ -222,3 +222,45 @@ def test_what_needs_workers_is_an_error():
         ctorch.utils.data.DataLoader(data_of(ctorch), num_workers=2, worker_init_fn=print)
     with pytest.raises(NotImplementedError, match="IterableDataset"):
         ctorch.utils.data.DataLoader(stream(ctorch), num_workers=2)
+
+
+@pytest.mark.parametrize(
+    "name", ["batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers"]
+)
+def test_what_a_loader_is_made_of_is_fixed(name):
+    for lib in (ctorch, torch):
+        loader = lib.utils.data.DataLoader(data_of(lib), batch_size=4)
+        with pytest.raises(ValueError, match=f"{name} attribute should not be set"):
+            setattr(loader, name, 3)
+        loader.collate_fn = loader.note = len
+        assert list(loader) == [4, 4, 2]
+
+
+@pytest.mark.parametrize("context, workers", [("fork", 0), ("none", 1), (3, 1)])
+def test_a_multiprocessing_context_is_checked(context, workers):
+    for lib in (ctorch, torch):
+        with pytest.raises(TypeError if context == 3 else ValueError, match="multiprocessing_context"):
+            lib.utils.data.DataLoader(range(3), num_workers=workers, multiprocessing_context=context)
+    loader = ctorch.utils.data.DataLoader(range(3))
+    with pytest.raises(ValueError, match="multiprocessing_context"):
+        loader.multiprocessing_context = "fork"
+
+
+def test_collate_with_functions_of_ones_own():
+    class Point:
+        pass
+
+    for lib in (ctorch, torch):
+        utils = lib.utils.data._utils.collate
+
+        def count(batch, *, collate_fn_map=None):
+            return len(batch)
+
+        own = {**utils.default_collate_fn_map, Point: count}
+        result = utils.collate(
+            [{"a": Point(), "b": (1, 2.0)}, {"a": Point(), "b": (3, 4.0)}], collate_fn_map=own
+        )
+        assert result["a"] == 2 and [t.tolist() for t in result["b"]] == [[1, 3], [2.0, 4.0]]
+        assert utils.collate([np.ones(2), np.ones(2)], collate_fn_map=own).shape == (2, 2)
+        with pytest.raises(TypeError, match="must contain tensors"):
+            utils.collate([Point()])

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from .collate import default_collate, default_convert
+from ._utils.collate import default_collate, default_convert
 from .dataset import Dataset, IterableDataset
 from .sampler import BatchSampler, RandomSampler, SequentialSampler, draw_seed
 
@@ -14,6 +14,10 @@ from .sampler import BatchSampler, RandomSampler, SequentialSampler, draw_seed
 def get_worker_info() -> None:
     """Return what a worker process knows of itself: None, as batches are loaded in the process that asks."""
     return None
+
+
+# What decides on the batches is not to change once it has been put together.
+_FIXED = frozenset(("batch_size", "batch_sampler", "sampler", "drop_last", "dataset", "persistent_workers"))
 
 
 class DataLoader:
@@ -34,7 +38,7 @@ class DataLoader:
         collate_fn: makes a batch of a list of samples; ``default_collate`` if None.
         pin_memory: has no effect.
         drop_last: leave out a last batch that is shorter.
-        timeout: has no effect.
+        timeout: has no effect; nor has ``multiprocessing_context``, which needs ``num_workers`` above 0.
         generator: where the random numbers come from; the default one if None.
     """
 
@@ -60,6 +64,7 @@ class DataLoader:
         in_order: bool = True,
     ) -> None:
         _check_workers(dataset, num_workers, timeout, prefetch_factor, persistent_workers, worker_init_fn)
+        _check_context(multiprocessing_context, num_workers)
         _check_sampling(dataset, batch_size, shuffle, sampler, batch_sampler, drop_last)
         self.dataset = dataset
         self.num_workers = num_workers
@@ -86,6 +91,16 @@ class DataLoader:
         if collate_fn is None:
             collate_fn = default_collate if self._batched else default_convert
         self.collate_fn = collate_fn
+        self._complete = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _FIXED and "_complete" in self.__dict__:
+            raise ValueError(
+                f"DataLoader: {name} attribute should not be set after DataLoader is initialized"
+            )
+        if name == "multiprocessing_context" and "_complete" in self.__dict__:
+            _check_context(value, self.num_workers)
+        super().__setattr__(name, value)
 
     def __iter__(self) -> Iterator[Any]:
         # PyTorch draws a seed for its workers at the start of every epoch, also when there are none.
@@ -160,6 +175,29 @@ def _check_workers(
         warnings.warn(
             f"DataLoader: num_workers={num_workers} is accepted, but batches are loaded in this process",
             stacklevel=3,
+        )
+
+
+def _check_context(context: Any, num_workers: int) -> None:
+    """A way to start processes: its name or one of multiprocessing's contexts."""
+    if context is None:
+        return
+    if num_workers == 0:
+        raise ValueError(
+            "DataLoader: multiprocessing_context can only be used with num_workers > 0, got "
+            f"multiprocessing_context={context!r} and num_workers=0"
+        )
+    import multiprocessing
+    from multiprocessing.context import BaseContext
+
+    if isinstance(context, str):
+        names = multiprocessing.get_all_start_methods()
+        if context not in names:
+            raise ValueError(f"DataLoader: multiprocessing_context should be one of {names}, got {context!r}")
+    elif not isinstance(context, BaseContext):
+        raise TypeError(
+            "DataLoader: multiprocessing_context should be a name or a multiprocessing context, got "
+            f"{context!r}"
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import ctorch
 
-from ..._C import Tensor
+from ...._C import Tensor
 
 
 def _is_numpy(value: Any) -> bool:
@@ -56,6 +56,37 @@ def default_convert(data: Any) -> Any:
     return data
 
 
+def collate(batch: Sequence[Any], *, collate_fn_map: Mapping[Any, Callable[..., Any]] | None = None) -> Any:
+    """Make a batch of samples: of containers, a container of batches (of plain tuples: a list).
+
+    Args:
+        collate_fn_map: for classes of samples, or tuples of classes, functions
+            ``f(batch, *, collate_fn_map)`` that make the batch.
+    Raises: TypeError for samples of another kind, RuntimeError for sequences of unequal length.
+    """
+    first = batch[0]
+    for kind, function in (collate_fn_map or {}).items():
+        if isinstance(first, kind):
+            return function(batch, collate_fn_map=collate_fn_map)
+    if _is_numpy(first) and collate_fn_map is not None and Tensor in collate_fn_map:
+        return _collate_numpy(batch, collate_fn_map)  # its classes are no keys, so as not to import NumPy
+    if isinstance(first, Mapping):
+        pairs = [(key, [sample[key] for sample in batch]) for key in first]
+        return _rebuild(first, lambda part: collate(part, collate_fn_map=collate_fn_map), pairs)
+    if isinstance(first, Sequence) and not isinstance(first, (str, bytes)):
+        if any(len(sample) != len(first) for sample in batch):
+            raise RuntimeError("each element in list of batch should be of equal size")
+        columns = list(zip(*batch))
+        if isinstance(first, tuple):
+            parts = [collate(column, collate_fn_map=collate_fn_map) for column in columns]
+            return type(first)(*parts) if hasattr(first, "_fields") else parts
+        return _rebuild(first, lambda part: collate(part, collate_fn_map=collate_fn_map), columns)
+    raise TypeError(
+        "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; "
+        f"found {type(first)}"
+    )
+
+
 def default_collate(batch: Sequence[Any]) -> Any:
     """Make a batch of samples of one kind.
 
@@ -63,35 +94,26 @@ def default_collate(batch: Sequence[Any]) -> Any:
     a container of batches (of plain tuples: a list).
     Raises: TypeError for samples of another kind, RuntimeError for sequences of unequal length.
     """
-    first = batch[0]
-    if isinstance(first, Tensor):
-        return ctorch.stack(list(batch), 0)
-    if _is_numpy(first):
-        return _collate_numpy(batch)
-    if isinstance(first, float):
-        return ctorch.tensor(batch, dtype=ctorch.float64)
-    if isinstance(first, int):
-        return ctorch.tensor(batch)
-    if isinstance(first, (str, bytes)):
-        return batch
-    if isinstance(first, Mapping):
-        pairs = [(key, [sample[key] for sample in batch]) for key in first]
-        return _rebuild(first, default_collate, pairs)
-    if isinstance(first, Sequence):
-        if any(len(sample) != len(first) for sample in batch):
-            raise RuntimeError("each element in list of batch should be of equal size")
-        columns = list(zip(*batch))
-        if isinstance(first, tuple):
-            parts = [default_collate(column) for column in columns]
-            return type(first)(*parts) if hasattr(first, "_fields") else parts
-        return _rebuild(first, default_collate, columns)
-    raise TypeError(
-        "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; "
-        f"found {type(first)}"
-    )
+    return collate(batch, collate_fn_map=default_collate_fn_map)
 
 
-def _collate_numpy(batch: Sequence[Any]) -> Any:
+def _stack(batch: Sequence[Tensor], *, collate_fn_map: Any = None) -> Tensor:
+    return ctorch.stack(list(batch), 0)
+
+
+def _collate_floats(batch: Sequence[float], *, collate_fn_map: Any = None) -> Tensor:
+    return ctorch.tensor(batch, dtype=ctorch.float64)
+
+
+def _collate_ints(batch: Sequence[int], *, collate_fn_map: Any = None) -> Tensor:
+    return ctorch.tensor(batch)
+
+
+def _collate_text(batch: Sequence[Any], *, collate_fn_map: Any = None) -> Any:
+    return batch
+
+
+def _collate_numpy(batch: Sequence[Any], collate_fn_map: Any) -> Any:
     first = batch[0]
     if type(first).__name__ == "ndarray":
         if first.dtype.kind in "SaUO":
@@ -99,5 +121,15 @@ def _collate_numpy(batch: Sequence[Any]) -> Any:
                 "default_collate: batch must contain tensors, numpy arrays, numbers, dicts or lists; "
                 f"found {first.dtype}"
             )
-        return default_collate([ctorch.as_tensor(array) for array in batch])
+        return collate([ctorch.as_tensor(array) for array in batch], collate_fn_map=collate_fn_map)
     return ctorch.stack([ctorch.as_tensor(number) for number in batch])
+
+
+# What default_collate does for each class; programs add their own.
+default_collate_fn_map: dict[Any, Callable[..., Any]] = {
+    Tensor: _stack,
+    float: _collate_floats,
+    int: _collate_ints,
+    str: _collate_text,
+    bytes: _collate_text,
+}

@@ -1,0 +1,7 @@
+"""How samples become batches."""
+
+from __future__ import annotations
+
+from . import collate
+
+__all__ = ["collate"]
