@@ -362,3 +362,13 @@ def test_a_schedule_before_the_first_step_warns():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         scheduler.step()
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+def test_two_implementations_at_once_are_refused(name):
+    for lib in (ctorch, torch):
+        with pytest.raises(RuntimeError, match="`fused` and `foreach` cannot be `True` together"):
+            getattr(lib.optim, name)([lib.nn.Parameter(lib.ones(1))], lr=0.1, foreach=True, fused=True)
+    from ctorch.optim.adamw import AdamW
+
+    assert AdamW is ctorch.optim.AdamW

@@ -1,4 +1,4 @@
-"""Adam and AdamW."""
+"""Adam."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import ctorch
 
 from .. import _C
 from .._C import Tensor
-from .optimizer import Optimizer, check_option, check_unsupported, run_closure
+from .optimizer import Optimizer, check_implementation, check_option, check_unsupported, run_closure
 
-__all__ = ["Adam", "AdamW"]
+__all__ = ["Adam"]
 
 
 class Adam(Optimizer):
@@ -51,6 +51,7 @@ class Adam(Optimizer):
         check_option(0.0 <= betas[1] < 1.0, "beta parameter at index 1", betas[1])
         check_option(weight_decay >= 0.0, "weight_decay value", weight_decay)
         check_unsupported(capturable=capturable, differentiable=differentiable)
+        check_implementation(foreach, fused)
         defaults = {
             "lr": lr,
             "betas": (float(betas[0]), float(betas[1])),
@@ -130,42 +131,3 @@ class Adam(Optimizer):
             group["maximize"],
             group["decoupled_weight_decay"],
         )
-
-
-class AdamW(Adam):
-    """Adam with the weight decay taken off the parameters (Loshchilov and Hutter, arXiv:1711.05101)."""
-
-    def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float | Tensor = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 1e-2,
-        amsgrad: bool = False,
-        *,
-        maximize: bool = False,
-        foreach: bool | None = None,
-        capturable: bool = False,
-        differentiable: bool = False,
-        fused: bool | None = None,
-    ) -> None:
-        super().__init__(
-            params,
-            lr,
-            betas,
-            eps,
-            weight_decay,
-            amsgrad,
-            foreach=foreach,
-            maximize=maximize,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-            decoupled_weight_decay=True,
-        )
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        for group in self.param_groups:
-            group["decoupled_weight_decay"] = True

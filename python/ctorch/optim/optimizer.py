@@ -310,6 +310,12 @@ def check_unsupported(**options: bool) -> None:
             raise NotImplementedError(f"optimizer: {name}=True is not supported")
 
 
+def check_implementation(foreach: bool | None, fused: bool | None) -> None:
+    """PyTorch's choices of how a step is computed: at most one is made."""
+    if foreach and fused:
+        raise RuntimeError("optimizer: `fused` and `foreach` cannot be `True` together.")
+
+
 def run_closure(closure: Callable[[], Any] | None) -> Any:
     """The closure's result, computed with gradients."""
     if closure is None:

@@ -9,7 +9,7 @@ import ctorch
 
 from .. import _C
 from .._C import Tensor
-from .optimizer import Optimizer, check_option, check_unsupported, run_closure
+from .optimizer import Optimizer, check_implementation, check_option, check_unsupported, run_closure
 
 __all__ = ["SGD"]
 
@@ -46,6 +46,7 @@ class SGD(Optimizer):
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
         check_unsupported(differentiable=differentiable)
+        check_implementation(foreach, fused)
         defaults = {
             "lr": lr,
             "momentum": momentum,
