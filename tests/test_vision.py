@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -168,3 +170,30 @@ def test_text():
     text = repr(transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (0.25,))]))
     assert text == "Compose(\n    ToTensor()\n    Normalize(mean=(0.5,), std=(0.25,))\n)"
     assert transforms.Lambda(abs)(-1) == 1
+
+
+def test_mnist_checks_its_labels(tmp_path):
+    write_mnist(tmp_path)
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx_bytes(np.array([1, 2, 77, 3, 4], np.uint8)))
+    with pytest.raises(ValueError, match=r"labels from 0 to 9 .* got 77"):
+        datasets.MNIST(tmp_path)
+
+
+def test_mnist_describes_itself(tmp_path):
+    write_mnist(tmp_path)
+    head = f"Dataset MNIST\n    Number of datapoints: 5\n    Root location: {tmp_path}\n    Split: Train"
+    assert repr(datasets.MNIST(tmp_path)) == head
+    both = datasets.MNIST(tmp_path, transform=transforms.ToTensor(), target_transform=transforms.ToTensor())
+    lines = "\n    StandardTransform\nTransform: ToTensor()\nTarget transform: ToTensor()"
+    assert repr(both) == head + lines
+    assert both.class_to_idx["3 - three"] == 3 and len(both.class_to_idx) == 10
+
+
+def test_vision_is_loaded_when_asked_for():
+    code = (
+        "import sys, ctorch; before = 'ctorch.vision' in sys.modules; ctorch.vision.transforms; print(before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+    with pytest.raises(AttributeError, match="no attribute 'visions'"):
+        _ = ctorch.visions

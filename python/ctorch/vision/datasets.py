@@ -113,6 +113,11 @@ class MNIST(Dataset[tuple[Any, Any]]):
             raise ValueError(
                 f"MNIST: expected {self.data.shape[0]} labels in {labels}, got {_kind(self.targets)}"
             )
+        if self.targets.numel() and int(self.targets.max()) >= len(self.classes):
+            raise ValueError(
+                f"MNIST: expected labels from 0 to {len(self.classes) - 1} in {labels}, got "
+                f"{int(self.targets.max())}"
+            )
         self._images = self.data.numpy()
         self._labels = self.targets.tolist()
 
@@ -137,6 +142,32 @@ class MNIST(Dataset[tuple[Any, Any]]):
 
     def __len__(self) -> int:
         return len(self._labels)
+
+    @property
+    def class_to_idx(self) -> dict[str, int]:
+        """The labels by the names of the classes."""
+        return {name: i for i, name in enumerate(self.classes)}
+
+    def __repr__(self) -> str:
+        lines = [
+            f"Dataset {type(self).__name__}",
+            f"    Number of datapoints: {len(self)}",
+            f"    Root location: {self.root}",
+            f"    Split: {'Train' if self.train else 'Test'}",
+        ]
+        if self.transform is not None or self.target_transform is not None:
+            lines.append("    StandardTransform")  # what follows is not indented in torchvision either
+            lines += _described("Transform: ", self.transform)
+            lines += _described("Target transform: ", self.target_transform)
+        return "\n".join(lines)
+
+
+def _described(head: str, transform: Any) -> list[str]:
+    """The lines of a transform's text after ``head``; none if there is no transform."""
+    if transform is None:
+        return []
+    first, *rest = repr(transform).splitlines()
+    return [head + first, *(" " * len(head) + line for line in rest)]
 
 
 def _kind(t: Tensor) -> str:
