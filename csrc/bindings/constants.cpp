@@ -326,8 +326,12 @@ Device parse_device(PyObject* p) {
   } else {
     d = {DeviceKind::cuda, static_cast<int8_t>(to_int64(p))};
   }
-  check(d.kind == DeviceKind::cpu, "device ", d,
-        " is not available: this build of ctorch has no CUDA support");
+  if (d.kind != DeviceKind::cpu) {
+    const std::string text = concat("Torch not compiled with CUDA enabled: device ", d,
+                                    " is not available, this build of ctorch runs on the CPU");
+    PyErr_SetString(PyExc_AssertionError, text.c_str());  // PyTorch's class
+    throw_python_error();
+  }
   check(d.index <= 0, "device ", d, " is not available: there is one CPU device");
   return Device{};
 }

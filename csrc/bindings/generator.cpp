@@ -64,7 +64,14 @@ PyObject* generator_new(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
     PyObject* device = nullptr;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:Generator", const_cast<char**>(names), &device))
       return nullptr;
-    if (device && device != Py_None) parse_device(device);
+    if (device && device != Py_None) {
+      try {
+        parse_device(device);
+      } catch (pyb::error_already_set&) {  // PyTorch's class is another here than for tensors
+        fail(ErrorKind::runtime, "Generator: expected device cpu, got ",
+             pyb::str(pyb::handle(device)).cast<std::string>());
+      }
+    }
     return wrap_generator(type, std::make_shared<Generator>());
   });
 }

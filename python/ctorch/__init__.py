@@ -4,7 +4,7 @@
 # ruff: noqa: I001
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ctorch import _C
 from ctorch._C import (
@@ -48,6 +48,7 @@ from ctorch.legacy import *
 from ctorch.random import *
 from ctorch.runtime import *
 from ctorch.serialization import load, save
+from ctorch.storage import TypedStorage, UntypedStorage
 from ctorch.nn.functional import celu, celu_, selu, selu_
 from ctorch import (
     __config__,
@@ -58,8 +59,19 @@ from ctorch import (
     nn,
     optim,
     random,
+    serialization,
     special,
+    storage,
     testing,
+    types,
     utils,
     version,
 )
+
+
+def __getattr__(name: str) -> Any:
+    if name == "vision":  # loaded when first asked for: most programs do without it
+        from importlib import import_module
+
+        return import_module("ctorch.vision")
+    raise AttributeError(f"module 'ctorch' has no attribute {name!r}")

@@ -23,10 +23,10 @@ def is_tensor(obj: Any) -> bool:
 
 
 def is_storage(obj: Any) -> bool:
-    """Whether obj is an untyped storage."""
-    from ctorch._tensor import UntypedStorage
+    """Whether obj is a storage."""
+    from ctorch.storage import TypedStorage, UntypedStorage
 
-    return isinstance(obj, UntypedStorage)
+    return isinstance(obj, (TypedStorage, UntypedStorage))
 
 
 def is_floating_point(input: Tensor) -> bool:

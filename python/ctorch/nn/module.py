@@ -57,6 +57,7 @@ class Module(HooksMixin, StateMixin):
     """
 
     training: bool
+    dump_patches = False  # of PyTorch before 1.0, and read by old programs
     _version = 1
     call_super_init = False
 
@@ -94,18 +95,23 @@ class Module(HooksMixin, StateMixin):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         # One slow lookup of __dict__ instead of four: a class with __getattr__ has no fast ones.
         state = self.__dict__
-        if (
-            state["_forward_hooks"]
-            or state["_forward_pre_hooks"]
-            or state["_backward_hooks"]
-            or state["_backward_pre_hooks"]
-            or _global_forward
-            or _global_forward_pre
-            or _global_backward
-            or _global_backward_pre
-        ):
-            return self._call_with_hooks(args, kwargs)
-        return self.forward(*args, **kwargs)
+        try:
+            hooked = (
+                state["_forward_hooks"]
+                or state["_forward_pre_hooks"]
+                or state["_backward_hooks"]
+                or state["_backward_pre_hooks"]
+                or _global_forward
+                or _global_forward_pre
+                or _global_backward
+                or _global_backward_pre
+            )
+        except KeyError as name:
+            raise AttributeError(
+                f"'{type(self).__name__}' object has no attribute {name}: its __init__ has to call "
+                "super().__init__() first"
+            ) from None
+        return self._call_with_hooks(args, kwargs) if hooked else self.forward(*args, **kwargs)
 
     # Members ------------------------------------------------------------------------------------------------
 
@@ -501,6 +507,9 @@ class Module(HooksMixin, StateMixin):
     def to_empty(self: Self, *, device: Any, recurse: bool = True) -> Self:
         """Move parameters and buffers to ``device`` without their values."""
         return self._apply(lambda t: ctorch.empty_like(t, device=device), recurse)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: there is no compiler, and the module runs as it is."""
 
     def share_memory(self: Self) -> Self:
         """Move parameters and buffers to memory that processes share."""

@@ -1,24 +1,17 @@
-"""Modules that hold modules: Sequential, ModuleList, ModuleDict."""
+"""Modules that hold modules: Sequential, ModuleList, ModuleDict; and those that hold parameters."""
 
 from __future__ import annotations
 
-import operator
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Any
 
 from ..module import Module, _indent
+from .items import pairs_of, place
+from .parameter_containers import ParameterDict, ParameterList
 
-__all__ = ["ModuleDict", "ModuleList", "Sequential"]
-
-
-def _place(index: Any, length: int) -> int:
-    """``index`` counted from the front."""
-    index = operator.index(index)
-    if not -length <= index < length:
-        raise IndexError(f"index {index} is out of range")
-    return index % length
+__all__ = ["ModuleDict", "ModuleList", "ParameterDict", "ParameterList", "Sequential"]
 
 
 class Sequential(Module):
@@ -43,7 +36,7 @@ class Sequential(Module):
         return input
 
     def _key(self, index: Any) -> str:
-        return next(islice(self._modules, _place(index, len(self)), None))
+        return next(islice(self._modules, place(index, len(self)), None))
 
     def _renumber(self) -> None:
         modules = list(self._modules.values())
@@ -143,7 +136,7 @@ class ModuleList(Module):
             self += modules
 
     def _key(self, index: Any) -> str:
-        return str(_place(index, len(self)))
+        return str(place(index, len(self)))
 
     def _set_all(self, modules: Iterable[Module]) -> None:
         self._modules.clear()
@@ -159,7 +152,7 @@ class ModuleList(Module):
 
     def __delitem__(self, index: Any) -> None:
         if not isinstance(index, slice):
-            index = _place(index, len(self))
+            index = place(index, len(self))
         modules = list(self._modules.values())
         del modules[index]
         self._set_all(modules)
@@ -276,24 +269,3 @@ class ModuleDict(Module):
         """Add the modules of a mapping or of an iterable of (name, module) pairs."""
         for key, module in pairs_of(modules, "ModuleDict"):
             self[key] = module
-
-
-def pairs_of(values: Any, name: str) -> Iterator[tuple[str, Any]]:
-    """The checked (key, value) pairs of a mapping or an iterable of pairs, for the dictionary ``name``."""
-    if not isinstance(values, Iterable):
-        raise TypeError(
-            f"{name}.update should be called with an iterable of key/value pairs, but got "
-            f"{type(values).__name__}"
-        )
-    if isinstance(values, Mapping) or hasattr(values, "items"):
-        yield from values.items()
-        return
-    for i, pair in enumerate(values):
-        if not isinstance(pair, Iterable):
-            raise TypeError(
-                f"{name} update sequence element #{i} should be Iterable; is{type(pair).__name__}"
-            )
-        pair = tuple(pair)
-        if len(pair) != 2:
-            raise ValueError(f"{name} update sequence element #{i} has length {len(pair)}; 2 is required")
-        yield pair

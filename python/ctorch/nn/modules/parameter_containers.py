@@ -9,7 +9,7 @@ from typing import Any
 from ..._C import Tensor
 from ..module import Module, _typename
 from ..parameter import Parameter
-from .container import _place, pairs_of
+from .items import pairs_of, place
 
 __all__ = ["ParameterDict", "ParameterList"]
 
@@ -43,10 +43,10 @@ class ParameterList(Module):
             for i in range(*index.indices(len(self))):
                 result.append(self[i])
             return result
-        return getattr(self, str(_place(index, len(self))))
+        return getattr(self, str(place(index, len(self))))
 
     def __setitem__(self, index: int, value: Any) -> None:
-        setattr(self, str(_place(index, len(self))), _registered(value))
+        setattr(self, str(place(index, len(self))), _registered(value))
 
     def __len__(self) -> int:
         return self._size
