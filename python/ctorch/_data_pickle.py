@@ -1,15 +1,19 @@
-"""A subset of the pickle format that holds data only: reading it runs no code.
+"""Pickles: a writer, and a reader of those that hold data only, which runs no code.
 
-The writer emits protocol 2 opcodes as PyTorch's own files have them. The reader is a small interpreter of its
+The writer emits protocol 2 opcodes as PyTorch's own files have them. It is not the standard library's because
+that one cannot be told to write PyTorch's names for things of ours. The reader is a small interpreter of its
 own, as the standard library's may call whatever a file names: here a name means something only if the
 caller's table has it.
 """
 
 from __future__ import annotations
 
+import copyreg
 import struct
+import sys
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 _MAX_KEY_DEPTH = 20  # of tuples in a dictionary's key: hashing is recursive, in C, without a check of its own
@@ -56,24 +60,27 @@ class Constructor:
 _ORDERED_DICT = Global("collections", "OrderedDict")
 _COUNTER = Global("collections", "Counter")
 _ENCODE = Global("_codecs", "encode")
-_SET = Global("__builtin__", "set")
-_COMPLEX = Global("__builtin__", "complex")
+_SET = Global("builtins", "set")
+_COMPLEX = Global("builtins", "complex")
+_BYTEARRAY = Global("builtins", "bytearray")
+_GETATTR = Global("builtins", "getattr")
 
 
-def dumps(value: Any, convert: Callable[[Any], Any]) -> bytes:
+def dumps(value: Any, convert: Callable[[Any], Any], protocol: int = 2) -> bytes:
     """Write ``value``.
 
     Args:
         convert: called with what is no plain data; returns a Global or a Call for it, or None. A PersistentId
             may stand among the call's arguments.
+        protocol: the number that the pickle bears, from 2 on; the opcodes are those of 2, which all have.
     Raises: pickle.PicklingError for what cannot be written.
     """
-    writer = _Writer(convert)
+    writer = _Writer(convert, protocol)
     try:
         writer.write(value)
     except RecursionError:
         raise _pickling_error("the object is nested too deeply, or contains itself through a tuple") from None
-    return b"\x80\x02" + b"".join(writer.parts) + b"."
+    return b"\x80" + bytes([protocol]) + b"".join(writer.parts) + b"."
 
 
 def _pickling_error(text: str) -> Exception:
@@ -83,7 +90,8 @@ def _pickling_error(text: str) -> Exception:
 
 
 class _Writer:
-    def __init__(self, convert: Callable[[Any], Any]) -> None:
+    def __init__(self, convert: Callable[[Any], Any], protocol: int) -> None:
+        self.protocol = protocol
         self.parts: list[bytes] = []
         self.convert = convert
         self.memo: dict[Any, int] = {}  # by id, and by text for strings and names
@@ -129,10 +137,10 @@ class _Writer:
         elif kind is dict:
             self.parts.append(b"}")
             self.remember(id(value), value)
-            self.write_pairs(value)
+            self.write_pairs(value.items())
         elif kind is OrderedDict:
             self.write_call(Call(_ORDERED_DICT), value)
-            self.write_pairs(value)
+            self.write_pairs(value.items())
             if value.__dict__:
                 self.write(value.__dict__)
                 self.parts.append(b"b")
@@ -144,6 +152,8 @@ class _Writer:
             self.write_call(Call(_COMPLEX, value.real, value.imag), value)
         elif kind is bytes:
             self.write_call(Call(_ENCODE, value.decode("latin1"), "latin1"), value)
+        elif kind is bytearray:
+            self.write_call(Call(_BYTEARRAY, bytes(value)), value)
         elif kind is PersistentId:
             self.write(value.id)
             self.parts.append(b"Q")
@@ -156,12 +166,57 @@ class _Writer:
             self.write_global(new)
         elif isinstance(new, Call):
             self.write_call(new, value)
+        elif isinstance(value, (type, FunctionType, BuiltinFunctionType)):
+            self.write_named(value, value.__qualname__)
         else:
-            hint = "; convert it with item() or tolist()" if kind.__module__ == "numpy" else ""
-            raise _pickling_error(
-                "expected tensors, numbers, text, and containers of them, got "
-                f"{kind.__module__}.{kind.__qualname__}{hint}"
-            )
+            self.write_reduced(kind, value)
+
+    def write_named(self, value: Any, name: str) -> None:
+        """A class, a function or another thing that its module has under a name."""
+        module = getattr(value, "__module__", None) or "builtins"
+        owner: Any = sys.modules.get(module)
+        path = name.split(".")
+        try:
+            for part in path[:-1]:
+                owner = getattr(owner, part)
+            found = getattr(owner, path[-1])
+        except AttributeError:
+            found = None
+        if found is not value:
+            raise _pickling_error(f"{value!r} cannot be written: it is not what {module}.{name} is")
+        if len(path) == 1:
+            self.write_global(Global(module, name))
+        else:  # protocol 2 has names without dots only
+            self.write_call(Call(_GETATTR, owner, path[-1]), value)
+
+    def write_reduced(self, kind: type, value: Any) -> None:
+        """Any other object, by what its class says that it is made of."""
+        reduce = copyreg.dispatch_table.get(kind)
+        try:
+            reduced = reduce(value) if reduce else value.__reduce_ex__(2)
+        except TypeError as error:
+            raise _pickling_error(f"{kind.__module__}.{kind.__qualname__}: {error}") from error
+        if isinstance(reduced, str):
+            self.write_named(value, reduced)
+            return
+        function, args, state, items, pairs, setter = (*reduced, None, None, None, None)[:6]
+        if setter is not None:
+            raise _pickling_error(f"{kind.__module__}.{kind.__qualname__} has a state setter of its own")
+        if getattr(function, "__name__", "") == "__newobj__":
+            function, *args = args
+            self.write(function)
+            self.write_tuple(tuple(args))
+            self.parts.append(b"\x81")
+        else:
+            self.write(function)
+            self.write_tuple(args)
+            self.parts.append(b"R")
+        self.remember(id(value), value)
+        self.write_items(list(items or ()))
+        self.write_pairs(pairs or ())
+        if state is not None:
+            self.write(state)
+            self.parts.append(b"b")
 
     def write_int(self, value: int) -> None:
         if 0 <= value < 256:
@@ -186,9 +241,12 @@ class _Writer:
         self.remember(value)
 
     def write_global(self, value: Global) -> None:
-        key = (value.module, value.name)
+        module = value.module
+        if module == "builtins" and self.protocol < 3:
+            module = "__builtin__"  # protocol 2 is that of Python 2, and readers expect its name
+        key = (module, value.name)
         if not self.recall(key):
-            self.parts.append(f"c{value.module}\n{value.name}\n".encode())
+            self.parts.append(f"c{module}\n{value.name}\n".encode())
             self.remember(key)
 
     def write_call(self, call: Call, value: Any) -> None:
@@ -212,10 +270,11 @@ class _Writer:
                 self.write(item)
             self.parts.append(b"e")
 
-    def write_pairs(self, pairs: dict[Any, Any]) -> None:
+    def write_pairs(self, pairs: Iterable[tuple[Any, Any]]) -> None:
+        pairs = list(pairs)
         if pairs:
             self.parts.append(b"(")
-            for key, item in pairs.items():
+            for key, item in pairs:
                 self.write(key)
                 self.write(item)
             self.parts.append(b"u")
@@ -264,6 +323,8 @@ def _standard_global(module: str, name: str) -> Any:
         ("builtins", "set"): Constructor(_make_set),
         ("__builtin__", "complex"): Constructor(complex),
         ("builtins", "complex"): Constructor(complex),
+        ("__builtin__", "bytearray"): Constructor(_make_bytearray),
+        ("builtins", "bytearray"): Constructor(_make_bytearray),
     }.get((module, name))
 
 
@@ -281,8 +342,14 @@ def _make_set(items: Any = ()) -> Any:
     return {_key(item) for item in items}
 
 
+def _make_bytearray(content: Any = b"", *encoding: str) -> bytearray:
+    if not isinstance(content, (bytes, str)):  # a number would be a length
+        raise ValueError(f"a bytearray is made of bytes, not of {type(content).__name__}")
+    return bytearray(_encode(content, *encoding) if isinstance(content, str) else content)
+
+
 def _encode(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
+    if encoding not in ("latin1", "latin-1"):
         raise ValueError(f"bytes are encoded in latin1, not in {encoding!r}")
     return text.encode("latin1")
 

@@ -1,8 +1,9 @@
 """save and load: files that PyTorch reads and writes too.
 
 A file is a zip archive: ``data.pkl`` holds the object, a pickle in which a tensor stands as (storage, offset,
-shape, strides), and ``data/<n>`` the bytes of each storage. Loading reads data only: no file can make it run
-code.
+shape, strides), and ``data/<n>`` the bytes of each storage. Loading reads data only, so that no file can make
+it run code, unless ``weights_only=False`` asks for whole objects. Things of ours have PyTorch's names in the
+files: ``ctorch.nn.Linear`` is ``torch.nn.modules.linear.Linear`` there.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FunctionType
 from typing import Any
 
 import ctorch
@@ -53,7 +55,10 @@ def save(
     pickle_protocol: int = 2,
     _use_new_zipfile_serialization: bool = True,
 ) -> None:
-    """Write an object of tensors, numbers, text and containers of them to a file.
+    """Write an object to a file.
+
+    Tensors, numbers, text and containers of them (a ``state_dict()``, say) are read by ``load`` as it is.
+    Other objects that can be pickled, whole modules among them, need ``load(..., weights_only=False)``.
 
     A file given by its path is written beside its place and then moved there, so that it is there whole or
     not at all. Tensors that share memory share it after loading.
@@ -61,16 +66,15 @@ def save(
     Args:
         f: a path, or an object with ``write``.
         pickle_module: has no effect.
-        pickle_protocol: 2.
-    Raises: pickle.PicklingError for objects of other kinds (save the ``state_dict()`` of a module or an
-        optimizer).
+        pickle_protocol: the protocol that the file names, from 2 to 5.
+    Raises: pickle.PicklingError for objects that cannot be pickled.
     """
     if not _use_new_zipfile_serialization:
         raise ValueError("save: files of the kind before PyTorch 1.6 are not written")
-    if pickle_protocol != 2:
-        raise ValueError(f"save: expected pickle_protocol 2, got {pickle_protocol}")
+    if not 2 <= pickle_protocol <= 5:
+        raise ValueError(f"save: expected pickle_protocol from 2 to 5, got {pickle_protocol}")
     storages = _StorageWriter()
-    pickled = dumps(obj, storages.convert)
+    pickled = dumps(obj, storages.convert, pickle_protocol)
     if isinstance(f, (str, os.PathLike)):
         path = os.fspath(f)
         root = os.path.splitext(os.path.basename(path))[0] or "archive"
@@ -97,17 +101,19 @@ def load(
         f: a path, or an object with ``read`` and ``seek``.
         map_location: where the tensors go: a device, a dictionary from device names to such, or a function of
             a tensor and the name of its device. Only the CPU is there.
-        weights_only: has no effect: nothing but data is ever loaded.
+        weights_only: load data alone, as is the default. False loads any object, by running what the file
+            says: only for files from a source that you trust.
         mmap: has no effect. Nor have the other arguments.
     Raises: RuntimeError for a file that is damaged, cut off or of another kind; pickle.UnpicklingError for
         one that names something that is not data.
     """
+    data_only = weights_only is not False
     if isinstance(f, (str, os.PathLike)):
         with open(f, "rb") as file:
-            return _read_archive(file, repr(os.fspath(f)), map_location)
+            return _read_archive(file, repr(os.fspath(f)), map_location, data_only)
     if not (hasattr(f, "read") and hasattr(f, "seek")):
         raise TypeError(f"load: expected a path or an object with read() and seek(), got {type(f).__name__}")
-    return _read_archive(f, "the file", map_location)
+    return _read_archive(f, "the file", map_location, data_only)
 
 
 # Saving -----------------------------------------------------------------------------------------------------
@@ -115,6 +121,27 @@ def load(
 
 def _dtype_name(dtype: Any) -> str:
     return str(dtype).rpartition(".")[2]
+
+
+# Where PyTorch has what is in modules of other names here.
+_RENAMED = {
+    "ctorch.nn.module": "torch.nn.modules.module",
+    "ctorch.nn.losses": "torch.nn.functional",
+    "ctorch.nn.modules.parameter_containers": "torch.nn.modules.container",
+}
+
+
+def _pytorchs_module(value: Any) -> str | None:
+    """The module in which PyTorch has a class or function of ours; None for those of others."""
+    module = value.__module__ or ""
+    if not (module == "ctorch" or module.startswith("ctorch.")) or "." in value.__qualname__:
+        return None
+    return _RENAMED.get(module, module[1:])
+
+
+def _our_module(module: str) -> str:
+    """The module that stands for one of PyTorch's; others as they are."""
+    return "c" + module if module == "torch" or module.startswith("torch.") else module
 
 
 class _StorageWriter:
@@ -129,19 +156,36 @@ class _StorageWriter:
         from .nn.parameter import Parameter
 
         if isinstance(value, Parameter):
-            data = value.detach()
-            return Call(
-                Global("torch._utils", "_rebuild_parameter"), data, value.requires_grad, OrderedDict()
-            )
+            parts = (value.detach(), value.requires_grad, OrderedDict())
+            if value.__dict__:
+                make = Global("torch._utils", "_rebuild_parameter_with_state")
+                return Call(make, *parts, dict(value.__dict__))
+            return Call(Global("torch._utils", "_rebuild_parameter"), *parts)
         if isinstance(value, Tensor):
-            return self._tensor(value)
+            return self._tensor_of_kind(value)
         if isinstance(value, ctorch.Size):
             return Call(Global("torch", "Size"), tuple(value))
         if isinstance(value, ctorch.dtype):
             return Global("torch", _dtype_name(value))
         if isinstance(value, ctorch.device):
             return Call(Global("torch", "device"), str(value))
+        if isinstance(value, (type, FunctionType)):
+            module = _pytorchs_module(value)
+            return Global(module, value.__qualname__) if module else None
         return None
+
+    def _tensor_of_kind(self, t: Any) -> Call:
+        """A tensor with its attributes and its class, where it has any."""
+        state: Any = dict(t.__dict__) or None
+        cls: Any = Global("torch", "Tensor")
+        if isinstance(t, ctorch.nn.Buffer):
+            state = {**t.__dict__, "_is_buffer": True}  # PyTorch's Buffer is a tensor with this mark
+        elif type(t) is not Tensor:
+            cls = type(t)
+        elif state is None:
+            return self._tensor(t)
+        plain = self._tensor(t)
+        return Call(Global("torch._tensor", "_rebuild_from_type_v2"), plain.function, cls, plain.args, state)
 
     def _tensor(self, t: Any) -> Call:
         if any(step < 0 for step in t.stride()):
@@ -230,7 +274,7 @@ def _sync_folder(folder: str) -> None:
 # Loading ----------------------------------------------------------------------------------------------------
 
 
-def _read_archive(file: Any, what: str, map_location: Any) -> Any:
+def _read_archive(file: Any, what: str, map_location: Any, data_only: bool) -> Any:
     start = file.tell()
     head = file.read(512)
     file.seek(start)
@@ -251,7 +295,28 @@ def _read_archive(file: Any, what: str, map_location: Any) -> Any:
             f"load: {what} was written on a machine with another byte order than {sys.byteorder}"
         )
     storages = _StorageReader(archive, map_location)
-    return loads(archive.read("data.pkl"), _find_global, storages.find)
+    pickled = archive.read("data.pkl")
+    return loads(pickled, _find_global, storages.find) if data_only else _load_objects(pickled, storages.find)
+
+
+def _load_objects(pickled: bytes, find_persistent: Callable[[Any], Any]) -> Any:
+    """Load any object, with the standard library's reader."""
+    import io
+    import pickle
+
+    class Reader(pickle.Unpickler):
+        def persistent_load(self, pid: Any) -> Any:
+            return find_persistent(pid)
+
+        def find_class(self, module: str, name: str) -> Any:
+            known = _known_global(module, name)
+            if name == "_rebuild_from_type_v2":
+                return lambda make, *rest: _rebuild_from_type(Constructor(make), *rest)
+            if known is not None:
+                return known.function if isinstance(known, Constructor) else known
+            return super().find_class(_our_module(module), name)
+
+    return Reader(io.BytesIO(pickled)).load()
 
 
 class _StorageType:
@@ -326,6 +391,19 @@ def _placement(map_location: Any) -> Callable[[Any, str], Any]:
 
 def _find_global(module: str, name: str) -> Any:
     """What a name in a checkpoint means. Raises pickle.UnpicklingError for all that is not data."""
+    known = _known_global(module, name)
+    if known is not None:
+        return known
+    import pickle
+
+    raise pickle.UnpicklingError(
+        f"load: the file names {module}.{name}, which is not allowed: only tensors, numbers, text and "
+        "containers of them are loaded; weights_only=False loads any object, by running what the file says"
+    )
+
+
+def _known_global(module: str, name: str) -> Any:
+    """What a name of PyTorch's that is data means, or None."""
     if module == "torch":
         if name in _STORAGES:
             return _StorageType(getattr(ctorch, _STORAGES[name]))
@@ -335,17 +413,17 @@ def _find_global(module: str, name: str) -> Any:
             return Constructor(_make_size)
         if name == "device":
             return Constructor(_make_device)
+        if name == "Tensor":
+            return Tensor
+    elif module == "torch.nn.parameter" and name in ("Buffer", "Parameter"):
+        return getattr(ctorch.nn, name)
+    elif (module, name) == ("torch._tensor", "_rebuild_from_type_v2"):
+        return Constructor(_rebuild_from_type)
     elif (module, name) == ("torch.storage", "UntypedStorage"):
         return _StorageType(ctorch.uint8)
     elif module == "torch._utils" and name in _REBUILD:
         return _REBUILD[name]
-    import pickle
-
-    raise pickle.UnpicklingError(
-        f"load: the file names {module}.{name}, which is not allowed: only tensors, numbers, text and "
-        "containers of "
-        "them are loaded"
-    )
+    return None
 
 
 def _make_size(sizes: Any = ()) -> Any:
@@ -399,10 +477,33 @@ def _rebuild_untyped(
     return _rebuild_tensor(storage.view(dtype), offset, sizes, strides, requires_grad)
 
 
-def _rebuild_parameter(data: Any, requires_grad: Any, hooks: Any, *state: Any) -> Any:
+def _rebuild_parameter(data: Any, requires_grad: Any, hooks: Any, state: Any = None) -> Any:
     from .nn.parameter import Parameter
 
-    return Parameter(data, bool(requires_grad))
+    return _with_attributes(Parameter(data, bool(requires_grad)), state)
+
+
+def _rebuild_from_type(make: Any, cls: Any, args: Any, state: Any) -> Any:
+    """A tensor with attributes, or of a subclass."""
+    if not isinstance(make, Constructor) or not (isinstance(cls, type) and issubclass(cls, Tensor)):
+        raise ValueError("a tensor's parts do not fit together")
+    result = make.function(*args)
+    if isinstance(state, dict) and state.get("_is_buffer") is True:  # how PyTorch marks a Buffer
+        cls = ctorch.nn.Buffer
+        state = {name: value for name, value in state.items() if name != "_is_buffer"}
+    if type(result) is not cls:
+        result = Tensor._make_subclass(cls, result, result.requires_grad)
+    return _with_attributes(result, state)
+
+
+def _with_attributes(t: Tensor, state: Any) -> Tensor:
+    """Give a tensor its attributes: a dict; or a pair of it and those that have slots."""
+    plain, slots = state if type(state) is tuple and len(state) == 2 else (state, None)
+    if slots or not (plain is None or (type(plain) is dict and all(type(name) is str for name in plain))):
+        raise ValueError("a tensor's attributes are not a dict of names and values")
+    # Not setattr(): a file is not to run the setters of properties.
+    t.__dict__.update(plain or {})
+    return t
 
 
 _REBUILD = {
