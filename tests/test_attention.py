@@ -46,11 +46,10 @@ def gradients(result, inputs):
 
 
 @pytest.mark.parametrize("shapes", SHAPES)
-@pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("masked", [None, "bool", "number", "row"])
+@pytest.mark.parametrize(
+    "causal, masked", [(True, None), (False, None), (False, "bool"), (False, "number"), (False, "row")]
+)
 def test_agrees_with_its_composition(shapes, causal, masked) -> None:
-    if causal and masked:
-        pytest.skip("both at once are refused")
     inputs = operands(shapes)
     q, k, _ = inputs
     mask = None
@@ -117,7 +116,9 @@ def test_empty_operands(sizes) -> None:
     rows, keys, width, value_width = sizes
     inputs = operands([(1, 2, rows, width), (1, 2, keys, width), (1, 2, keys, value_width)])
     result = sdpa(*inputs)
-    assert result.shape == (1, 2, rows, value_width) and (result == 0).all() == (keys == 0 or result.numel() == 0)
+    assert result.shape == (1, 2, rows, value_width) and (result == 0).all() == (
+        keys == 0 or result.numel() == 0
+    )
     for grad, x in zip(ctorch.autograd.grad(result.sum(), inputs), inputs):
         assert grad.shape == x.shape and grad.isfinite().all()
 

@@ -137,7 +137,7 @@ PyTypeObject* make_result_type(const std::string& op, std::string_view results) 
 }
 
 bool is_integer(PyObject* p) {
-  if (PyLong_Check(p)) return true;
+  if (PyLong_Check(p)) return !PyBool_Check(p);  // True is no size and no dim
   if (is_tensor(p)) {
     const Tensor& t = as_tensor(p);
     return t.numel() == 1 && t.dim() == 0 && is_integral(t.dtype());
@@ -336,7 +336,7 @@ bool accepts(const Param& param, PyObject* arg) {
       return is_sequence(arg) && all_items(arg, [](PyObject* p) { return is_tensor(p); });
     case Kind::operand: return is_tensor(arg) || is_number(arg);
     case Kind::scalar: return is_number(arg) || (is_tensor(arg) && as_tensor(arg).dim() == 0);
-    case Kind::integer: return is_integer(arg) && !PyBool_Check(arg);
+    case Kind::integer: return is_integer(arg);
     case Kind::int_list: return is_sequence(arg) ? all_items(arg, is_integer) : is_integer(arg);
     case Kind::floating: return is_number(arg) || (is_tensor(arg) && as_tensor(arg).dim() == 0);
     case Kind::float_list: return is_sequence(arg) ? all_items(arg, is_number) : is_number(arg);

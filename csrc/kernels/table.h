@@ -15,6 +15,7 @@
 #include "kernels/pool.h"
 #include "kernels/random.h"
 #include "kernels/reduce.h"
+#include "kernels/rnn.h"
 #include "kernels/scan.h"
 #include "kernels/softmax.h"
 #include "kernels/sort.h"
@@ -33,6 +34,7 @@
   X(Pool, pool)               \
   X(Random, random)           \
   X(Reduce, reduce)           \
+  X(Rnn, rnn)                 \
   X(Scan, scan)               \
   X(Softmax, softmax)         \
   X(Sort, sort)               \

@@ -24,8 +24,8 @@ def _kept(shape, dropout_p, rng_state, dtype):
         return _C.zeros(shape, dtype=dtype)
     generator = _C.Generator()
     generator.set_state(rng_state)
-    kept = _C.empty(shape, dtype=_C.bool).bernoulli_(1 - dropout_p, generator=generator)
-    return kept.to(dtype) * (1 / (1 - dropout_p))
+    kept = _C.empty(shape, dtype=dtype).bernoulli_(1 - dropout_p, generator=generator)
+    return kept * (1 / (1 - dropout_p))
 
 
 def _composed(g, query, key, value, attn_mask, dropout_p, is_causal, scale, rng_state):
@@ -39,7 +39,7 @@ def _composed(g, query, key, value, attn_mask, dropout_p, is_causal, scale, rng_
         else:
             scores = scores + attn_mask
     if is_causal:
-        below = _C.ones(scores.shape[-2:], dtype=_C.bool).tril()
+        below = scores.new_ones(scores.shape[-2:], dtype=_C.bool).tril()
         seen = below if seen is None else seen & below
     if seen is not None:
         scores = scores.masked_fill(~seen, -ctorch.inf)

@@ -15,6 +15,7 @@ from . import (
     loss,
     normalization,
     pooling,
+    rnn,
     sparse,
 )
 from . import module as module  # ctorch.nn.modules.module, where programs look for Module
@@ -29,6 +30,7 @@ from .linear import *  # noqa: F403
 from .loss import *  # noqa: F403
 from .normalization import *  # noqa: F403
 from .pooling import *  # noqa: F403
+from .rnn import *  # noqa: F403
 from .sparse import *  # noqa: F403
 
 __all__ = [
@@ -44,5 +46,6 @@ __all__ = [
     *loss.__all__,
     *normalization.__all__,
     *pooling.__all__,
+    *rnn.__all__,
     *sparse.__all__,
 ]
