@@ -8,6 +8,8 @@
 namespace ctorch::CT_ISA {
 namespace {
 
+// The loops below carry "ivdep": the rows of the operands do not overlap, and there are too many of them for
+// the compiler to check that when it runs.
 constexpr int64_t kLeastElements = 1024;  // of some 5 ns each: worth a thread
 
 template <class T>
@@ -26,6 +28,7 @@ struct Step {
                    *CT_RESTRICT out = in + 3 * n;
     const T* CT_RESTRICT c = row(g.c, i, n);
     T *CT_RESTRICT c_out = row(g.c_out, i, n), *CT_RESTRICT h_out = row(g.h_out, i, n);
+#pragma GCC ivdep
     for (int64_t j = 0; j < n; ++j) {
       const T a = math::sigmoid(in[j]), f = math::sigmoid(forget[j]), b = math::tanh(cell[j]),
               o = math::sigmoid(out[j]);
@@ -48,6 +51,7 @@ struct Step {
     T *CT_RESTRICT grad_c = row(g.grad_c, i, n), *CT_RESTRICT d_in = row(g.grad_gates, i, 4 * n),
                    *CT_RESTRICT d_forget = d_in + n, *CT_RESTRICT d_cell = d_in + 2 * n,
                    *CT_RESTRICT d_out = d_in + 3 * n;
+#pragma GCC ivdep
     for (int64_t j = 0; j < n; ++j) {
       const T t = math::tanh(c_out[j]);
       const T dc = grad_c[j] + grad_h[j] * out[j] * (1 - t * t);
@@ -66,6 +70,7 @@ struct Step {
     const T *CT_RESTRICT from_reset = row(g.projected, i, 3 * n), *CT_RESTRICT from_update = from_reset + n,
                          *CT_RESTRICT from_fresh = from_reset + 2 * n, *CT_RESTRICT h = row(g.h, i, n);
     T* CT_RESTRICT h_out = row(g.h_out, i, n);
+#pragma GCC ivdep
     for (int64_t j = 0; j < n; ++j) {
       const T r = math::sigmoid(reset[j] + from_reset[j]), z = math::sigmoid(update[j] + from_update[j]);
       const T b = math::tanh(fresh[j] + r * from_fresh[j]);
@@ -86,6 +91,7 @@ struct Step {
                    *CT_RESTRICT d_fresh = d_reset + 2 * n;
     T *CT_RESTRICT p_reset = row(g.grad_projected, i, 3 * n), *CT_RESTRICT p_update = p_reset + n,
                    *CT_RESTRICT p_fresh = p_reset + 2 * n, *CT_RESTRICT direct = row(g.grad_h_direct, i, n);
+#pragma GCC ivdep
     for (int64_t j = 0; j < n; ++j) {
       const T r = reset[j], z = update[j], b = fresh[j], d = grad_h[j];
       const T db = d * (1 - z) * (1 - b * b), dz = d * (h[j] - b) * z * (1 - z),
