@@ -465,16 +465,16 @@ def test_fills_of_expanded_tensors(name):
     torch = pytest.importorskip("torch")
     values = []
     for lib in (ctorch, torch):
-        for mask_of in (
-            lambda x: lib.arange(x.numel()).reshape(x.shape) == 1,
-            lambda x: x > 0,
-            lambda x: lib.tensor([False, False, True]),
-        ):
-            x = expanded(lib)[name]
-            x.masked_fill_(mask_of(x), 5)
-            values.append(x.tolist())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's, that this may go away
+            for mask_of in (
+                lambda x: lib.arange(x.numel()).reshape(x.shape) == 1,
+                lambda x: x > 0,
+                lambda x: lib.tensor([False, False, True]),
+            ):
+                x = expanded(lib)[name]
+                x.masked_fill_(mask_of(x), 5)
+                values.append(x.tolist())
             for write in (
                 lambda x: x.index_fill_(0, lib.tensor([1]), 7),
                 lambda x: x.index_fill_(-1, lib.tensor([0, 2]), 7),

@@ -307,6 +307,7 @@ def test_loss_errors():
 @pytest.mark.parametrize("reduction", ["none", "mean", "sum", "batchmean"])
 @pytest.mark.parametrize("log_target", [False, True])
 @pytest.mark.parametrize("shapes", [((4, 3), (3,)), ((3,), (4, 3)), ((4, 1), (1, 3))])
+@pytest.mark.filterwarnings("ignore:reduction:UserWarning")
 def test_kl_div_of_shapes_that_broadcast(shapes, log_target, reduction):
     p, q = np.log(np.abs(randn(*shapes[0])) + 0.1), np.abs(randn(*shapes[1])) + 0.1
     q = np.log(q) if log_target else q
@@ -382,6 +383,7 @@ MIXED_LOSSES = {
 
 
 @pytest.mark.parametrize("name", MIXED_LOSSES)
+@pytest.mark.filterwarnings("ignore:.*target size:UserWarning")
 def test_losses_refuse_dtypes_that_do_not_fit(name):
     raises_alike(*MIXED_LOSSES[name])
 
@@ -415,6 +417,7 @@ NORMS = {
 
 
 @pytest.mark.parametrize("name", NORMS)
+@pytest.mark.filterwarnings("ignore:Mismatch dtype:UserWarning")  # of PyTorch's rms_norm
 def test_norms_take_parameters_of_the_dtypes_of_pytorch(name):
     dtypes = ("float32", "float64", "bfloat16")
     for x, w, b in itertools.product(dtypes, dtypes, dtypes):

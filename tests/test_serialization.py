@@ -476,7 +476,7 @@ def with_attributes(lib):
 
 
 @pytest.mark.parametrize("data_only", [True, False])
-@pytest.mark.parametrize("writer, reader", itertools.product(["ctorch", "torch"], repeat=2))
+@pytest.mark.parametrize("writer, reader", list(itertools.product(["ctorch", "torch"], repeat=2)))
 def test_attributes_of_tensors(torch, writer, reader, data_only, tmp_path):
     libs = {"ctorch": ctorch, "torch": torch}
     libs[writer].save(with_attributes(libs[writer]), tmp_path / "x.pt")
@@ -517,6 +517,8 @@ Pair = namedtuple("Pair", "a b")
 class Colour(Enum):
     RED = 1
 
+
+class Outer:
     class Inner:
         pass
 
@@ -533,6 +535,7 @@ WHOLE = {
     "enum": Colour.RED,
     "class": Net,
     "class of ours": nn.Linear,
+    "inner class": Outer.Inner,
     "function": os.path.join,
     "built-in function": len,
     "function of ours": nn.functional.relu,

@@ -63,8 +63,8 @@ class DataLoader:
         pin_memory_device: str = "",
         in_order: bool = True,
     ) -> None:
-        _check_workers(dataset, num_workers, timeout, prefetch_factor, persistent_workers, worker_init_fn)
         _check_context(multiprocessing_context, num_workers)
+        _check_workers(dataset, num_workers, timeout, prefetch_factor, persistent_workers, worker_init_fn)
         _check_sampling(dataset, batch_size, shuffle, sampler, batch_sampler, drop_last)
         self.dataset = dataset
         self.num_workers = num_workers
