@@ -133,7 +133,7 @@ def _check_sizes(operands: list[Tensor], terms: list[Labels]) -> None:
 def _drop(t: Tensor, labels: Labels, dims: list[int], how: str) -> tuple[Tensor, Labels]:
     if not dims:
         return t, labels
-    t = t.sum(dims, dtype=t.dtype) if how == "sum" else t.squeeze(tuple(dims))
+    t = t.sum(dims) if how == "sum" else t.squeeze(tuple(dims))
     return t, [x for i, x in enumerate(labels) if i not in dims]
 
 
@@ -248,6 +248,12 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2, out: Tensor | None = None) ->
                 f"tensordot: contracted dimensions need to match, but first has size {a.size(i)} in dim {i} "
                 f"and second has size {b.size(j)} in dim {j}"
             )
+        # A dim of size 1 meets a longer one by broadcasting: that is summed here, in its own dtype.
+        if a.size(i) != b.size(j):
+            if a.size(i) == 1:
+                b = b.sum(j, keepdim=True, dtype=b.dtype)
+            else:
+                a = a.sum(i, keepdim=True, dtype=a.dtype)
         lb[j] = la[i]
     shared = {la[i] for i in dims_a}
     keep = {x for x in la + lb if x not in shared}

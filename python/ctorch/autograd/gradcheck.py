@@ -64,7 +64,7 @@ def _change_of_repeated_pass(out: Tensor, x: Tensor) -> float:
     """How much the gradient of x differs between two passes that begin alike."""
     from ctorch.autograd import grad
 
-    seed = _C.arange(1, out.numel() + 1, dtype=out.dtype).reshape(out.shape)
+    seed = _C.arange(1, out.numel() + 1).to(out.dtype).reshape(out.shape)
     first, again = (grad(out, x, seed, retain_graph=True, allow_unused=True)[0] for _ in range(2))
     if first is None or again is None or x.numel() == 0:
         return 0.0 if first is again or x.numel() == 0 else math.inf
