@@ -129,7 +129,9 @@ void check_probabilities(const Tensor& t, const char* name, const char* op) {
 // ---- class numbers
 // -----------------------------------------------------------------------------------------------------
 
+// The kernels take float32 and float64: half types are converted.
 struct ClassOperands {
+  DType compute;
   Tensor x, target, weight;
   Dims loss_sizes;
   ClassLossArgs args{};
@@ -163,9 +165,10 @@ struct ClassOperands {
           " classes or no classes but got weight tensor of shape: ", weight_ ? weight_->sizes() : Dims());
     check(!weight_ || weight_->dtype() == input.dtype(), op, ": expected weight of the dtype of input, ",
           input.dtype(), ", got ", weight_ ? weight_->dtype() : input.dtype());
-    x = contiguous(input);
+    compute = input.dtype() == DType::float64 ? DType::float64 : DType::float32;
+    x = contiguous(to_dtype(input, compute));
     target = contiguous(to_dtype(target_, DType::int64));
-    if (weight_) weight = contiguous(*weight_);
+    if (weight_) weight = contiguous(to_dtype(*weight_, compute));
     args.x = x.data();
     args.target = target.data<const int64_t>();
     args.weight = weight ? weight.data() : nullptr;
@@ -176,7 +179,6 @@ struct ClassOperands {
                   " is out of bounds for ", args.classes, " classes");
     }
   }
-  DType value_dtype() const { return x.dtype() == DType::float64 ? DType::float64 : DType::float32; }
   // Of all targets that are not ignored.
   double total_weight() const {
     Tensor w = weight ? to_dtype(weight, DType::float64) : Tensor();
@@ -195,12 +197,12 @@ Tensor class_loss(ClassKernels kernels, const char* op, const Tensor& input, con
                   const OptionalTensor& weight, int64_t reduction, int64_t ignore_index, double smoothing) {
   check_reduction(reduction, op);
   ClassOperands o(op, input, target, weight, ignore_index);
-  Tensor losses = empty(o.loss_sizes, o.value_dtype(), input.device()),
-         weights = empty(o.loss_sizes, o.value_dtype(), input.device());
+  Tensor losses = empty(o.loss_sizes, o.compute, input.device()),
+         weights = empty(o.loss_sizes, o.compute, input.device());
   o.args.smoothing = smoothing;
   o.args.losses = losses.data();
   o.args.weights = weights.data();
-  if (losses.numel()) kernels[static_cast<int>(input.dtype())](o.args);
+  if (losses.numel()) kernels[static_cast<int>(o.compute)](o.args);
   if (reduction == kNone) return to_dtype(losses, input.dtype());
   const double total = item(sum(losses, std::nullopt, false, DType::float64)).to_double();
   if (reduction == kSum) return scalar_tensor(total, input.dtype(), input.device());
@@ -213,25 +215,25 @@ Tensor class_loss_backward(ClassKernels kernels, const char* op, const Tensor& g
                            int64_t ignore_index, double smoothing, bool writes_all) {
   check_reduction(reduction, op);
   ClassOperands o(op, input, target, weight, ignore_index);
-  Tensor dx = empty(o.x.sizes(), input.dtype(), input.device());
+  Tensor dx = empty(o.x.sizes(), o.compute, input.device());
   if (!writes_all) zero_(dx);
-  if (o.target.numel() == 0) return zero_(dx);
+  if (o.target.numel() == 0) return to_dtype(zero_(dx), input.dtype());
   Tensor g;
   if (reduction == kNone) {
     check(grad.numel() == o.target.numel(), op, ": expected grad_output of size ", o.loss_sizes, ", got ",
           grad.sizes());
-    g = contiguous(to_dtype(grad, o.value_dtype()));
+    g = contiguous(to_dtype(grad, o.compute));
   } else {
     check(grad.numel() == 1, op, ": expected grad_output to be a single element tensor, got ", grad);
     const double scale = reduction == kMean ? 1 / o.total_weight() : 1.0;
-    g = empty(o.target.sizes(), o.value_dtype(), input.device());
+    g = empty(o.target.sizes(), o.compute, input.device());
     fill_(g, item(grad).to_double() * scale);
   }
   o.args.smoothing = smoothing;
   o.args.grad = g.data();
   o.args.dx = dx.data();
-  kernels[static_cast<int>(input.dtype())](o.args);
-  return dx;
+  kernels[static_cast<int>(o.compute)](o.args);
+  return to_dtype(dx, input.dtype());
 }
 
 Tensor reduced(const Tensor& losses, int64_t reduction) {

@@ -98,29 +98,25 @@ struct BceLogits {
 
 template <class Loss, class T>
 struct Pair {
-  using V = acc_t<T>;
   static constexpr bool kWeighted = std::is_same_v<Loss, Bce> || std::is_same_v<Loss, BceLogits>;
 
-  static CT_INLINE V value(const PairLossArgs& a, int64_t i, V param) {
-    return Loss::value(widen(static_cast<const T*>(a.x)[i]), widen(static_cast<const T*>(a.target)[i]),
-                       param);
+  static CT_INLINE T value(const PairLossArgs& a, int64_t i, T param) {
+    return Loss::value(static_cast<const T*>(a.x)[i], static_cast<const T*>(a.target)[i], param);
   }
   // The factors of element i, where a loss has them.
-  static CT_INLINE V weight(const PairLossArgs& a, int64_t i) {
-    return widen(static_cast<const T*>(a.weight)[i]);
-  }
-  static CT_INLINE V positive(const PairLossArgs& a, int64_t i) {
-    return widen(static_cast<const T*>(a.pos_weight)[i]);
+  static CT_INLINE T weight(const PairLossArgs& a, int64_t i) { return static_cast<const T*>(a.weight)[i]; }
+  static CT_INLINE T positive(const PairLossArgs& a, int64_t i) {
+    return static_cast<const T*>(a.pos_weight)[i];
   }
 
   // body(value of element i) with as few choices inside the loop as possible.
   template <class Body>
   static CT_INLINE void for_values(const PairLossArgs& a, int64_t from, int64_t to, Body body) {
-    const V param = static_cast<V>(std::is_same_v<Loss, BceLogits> ? 1.0 : a.param);
+    const T param = static_cast<T>(std::is_same_v<Loss, BceLogits> ? 1.0 : a.param);
     if constexpr (kWeighted) {
       if (a.pos_weight) {
         for (int64_t i = from; i < to; ++i)
-          body(i, value(a, i, positive(a, i)) * (a.weight ? weight(a, i) : V(1)));
+          body(i, value(a, i, positive(a, i)) * (a.weight ? weight(a, i) : T(1)));
         return;
       }
       if (a.weight) {
@@ -135,8 +131,7 @@ struct Pair {
     if (a.out) {
       return parallel_for(0, a.n, kLeastWork, [&](int64_t from, int64_t to) {
         T* CT_RESTRICT out = static_cast<T*>(a.out);
-        for_values(a, from, to,
-                   [&](int64_t i, V v) __attribute__((always_inline)) { out[i] = narrow<T>(v); });
+        for_values(a, from, to, [&](int64_t i, T v) __attribute__((always_inline)) { out[i] = v; });
       });
     }
     const int64_t pieces = (a.n + kPiece - 1) / kPiece;
@@ -149,11 +144,11 @@ struct Pair {
           const int64_t to = least(least(a.n, (piece + 1) * kPiece), from + kRun);
           // The values first, then their sum in lanes: the sum alone would keep the formula from being
           // vectorised.
-          V values[kRun];
+          T values[kRun];
           for_values(a, from, to,
-                     [&](int64_t i, V v) __attribute__((always_inline)) { values[i - from] = v; });
-          Lanes<V> s(0);
-          read_lanes(values, to - from, V(0), [&](const V* p) __attribute__((always_inline)) {
+                     [&](int64_t i, T v) __attribute__((always_inline)) { values[i - from] = v; });
+          Lanes<T> s(0);
+          read_lanes(values, to - from, T(0), [&](const T* p) __attribute__((always_inline)) {
             for (int j = 0; j < kLanes; ++j) s[j] += p[j];
           });
           total += s.sum();
@@ -166,31 +161,31 @@ struct Pair {
     *a.sum = total;
   }
 
-  static CT_INLINE V slope(const PairLossArgs& a, int64_t i, V param) {
-    V s = Loss::slope(widen(static_cast<const T*>(a.x)[i]), widen(static_cast<const T*>(a.target)[i]), param);
-    if constexpr (kWeighted) s *= a.weight ? weight(a, i) : V(1);
+  static CT_INLINE T slope(const PairLossArgs& a, int64_t i, T param) {
+    T s = Loss::slope(static_cast<const T*>(a.x)[i], static_cast<const T*>(a.target)[i], param);
+    if constexpr (kWeighted) s *= a.weight ? weight(a, i) : T(1);
     return s;
   }
   static void backward(const PairLossArgs& a) {
-    const V param = static_cast<V>(std::is_same_v<Loss, BceLogits> ? 1.0 : a.param),
-            scale = static_cast<V>(a.scale);
+    const T param = static_cast<T>(std::is_same_v<Loss, BceLogits> ? 1.0 : a.param),
+            scale = static_cast<T>(a.scale);
     parallel_for(0, a.n, kLeastWork, [&](int64_t from, int64_t to) {
       const T* g = static_cast<const T*>(a.grad);
       T* CT_RESTRICT out = static_cast<T*>(a.out);
       auto run = [&](auto grad) __attribute__((always_inline)) {
         if constexpr (kWeighted) {
           if (a.pos_weight) {
-            for (int64_t i = from; i < to; ++i) out[i] = narrow<T>(slope(a, i, positive(a, i)) * grad(i));
+            for (int64_t i = from; i < to; ++i) out[i] = slope(a, i, positive(a, i)) * grad(i);
             return;
           }
         }
-        for (int64_t i = from; i < to; ++i) out[i] = narrow<T>(slope(a, i, param) * grad(i));
+        for (int64_t i = from; i < to; ++i) out[i] = slope(a, i, param) * grad(i);
       };
       if (a.grad_is_scalar) {
-        const V factor = widen(*g) * scale;
+        const T factor = *g * scale;
         run([=](int64_t) __attribute__((always_inline)) { return factor; });
       } else {
-        run([=](int64_t i) __attribute__((always_inline)) { return widen(g[i]) * scale; });
+        run([=](int64_t i) __attribute__((always_inline)) { return g[i] * scale; });
       }
     });
   }
@@ -201,16 +196,14 @@ struct Pair {
 
 template <class T>
 struct Classes {
-  using V = acc_t<T>;
-
-  static CT_INLINE V weight(const ClassLossArgs& a, int64_t c) {
-    return a.weight ? widen(static_cast<const T*>(a.weight)[c]) : V(1);
+  static CT_INLINE T weight(const ClassLossArgs& a, int64_t c) {
+    return a.weight ? static_cast<const T*>(a.weight)[c] : T(1);
   }
-  static V weight_sum(const ClassLossArgs& a) {
-    if (!a.weight) return static_cast<V>(a.classes);
+  static T weight_sum(const ClassLossArgs& a) {
+    if (!a.weight) return static_cast<T>(a.classes);
     double sum = 0;
     for (int64_t c = 0; c < a.classes; ++c) sum += weight(a, c);
-    return static_cast<V>(sum);
+    return static_cast<T>(sum);
   }
 
   static void nll(const ClassLossArgs& a) {
@@ -218,10 +211,10 @@ struct Classes {
       for (int64_t l = from; l < to; ++l) {
         const int64_t t = a.target[l];
         const bool counts = t != a.ignore_index;
-        const V w = counts ? weight(a, t) : V(0);
+        const T w = counts ? weight(a, t) : T(0);
         const int64_t at = (l / a.inner * a.classes + t) * a.inner + l % a.inner;
-        static_cast<V*>(a.losses)[l] = counts ? -w * widen(static_cast<const T*>(a.x)[at]) : V(0);
-        static_cast<V*>(a.weights)[l] = w;
+        static_cast<T*>(a.losses)[l] = counts ? -w * static_cast<const T*>(a.x)[at] : T(0);
+        static_cast<T*>(a.weights)[l] = w;
       }
     });
   }
@@ -231,27 +224,27 @@ struct Classes {
         const int64_t t = a.target[l];
         if (t == a.ignore_index) continue;
         const int64_t at = (l / a.inner * a.classes + t) * a.inner + l % a.inner;
-        static_cast<T*>(a.dx)[at] = narrow<T>(-weight(a, t) * static_cast<const V*>(a.grad)[l]);
+        static_cast<T*>(a.dx)[at] = -weight(a, t) * static_cast<const T*>(a.grad)[l];
       }
     });
   }
 
   // Over a row of scores: log sum e^x, in double as two numbers of which the second is small.
-  static CT_INLINE void log_sum(const T* x, int64_t n, V& max, V& log_of_sum) {
-    Lanes<V> best(-__builtin_inf());
+  static CT_INLINE void log_sum(const T* x, int64_t n, T& max, T& log_of_sum) {
+    Lanes<T> best(-__builtin_inf());
     read_lanes(x, n, -__builtin_inf(), [&](const T* p) __attribute__((always_inline)) {
-      for (int j = 0; j < kLanes; ++j) best[j] = Lanes<V>::greater(best[j], widen(p[j]));
+      for (int j = 0; j < kLanes; ++j) best[j] = Lanes<T>::greater(best[j], p[j]);
     });
     max = best.max();
     double total = 0;
     for (int64_t i = 0; i < n; i += kRun) {
-      Lanes<V> sum(0);
+      Lanes<T> sum(0);
       read_lanes(x + i, least(kRun, n - i), -__builtin_inf(), [&](const T* p) __attribute__((always_inline)) {
-        for (int j = 0; j < kLanes; ++j) sum[j] += exp_below_zero(widen(p[j]) - max);
+        for (int j = 0; j < kLanes; ++j) sum[j] += exp_below_zero(p[j] - max);
       });
       total += sum.sum();
     }
-    log_of_sum = static_cast<V>(__builtin_log(total));
+    log_of_sum = static_cast<T>(__builtin_log(total));
   }
   static CT_INLINE float exp_below_zero(float x) {
     const float e = math::exp(x < -87.0f ? -87.0f : x);
@@ -262,40 +255,40 @@ struct Classes {
   // With s = smoothing and K classes, the loss of a target t is
   //   (1 - s) w_t (lse - x_t) + s / K sum_c w_c (lse - x_c).
   struct Shares {
-    V target, other, sum;  // (1 - s), s / K, sum of the weights
+    T target, other, sum;  // (1 - s), s / K, sum of the weights
     CT_INLINE explicit Shares(const ClassLossArgs& a)
-        : target(static_cast<V>(1 - a.smoothing)),
-          other(static_cast<V>(a.smoothing / static_cast<double>(a.classes))),
-          sum(a.smoothing > 0 ? weight_sum(a) : V(0)) {}
+        : target(static_cast<T>(1 - a.smoothing)),
+          other(static_cast<T>(a.smoothing / static_cast<double>(a.classes))),
+          sum(a.smoothing > 0 ? weight_sum(a) : T(0)) {}
   };
-  static CT_INLINE V weighted_sum(const ClassLossArgs& a, const T* x, int64_t stride) {
+  static CT_INLINE T weighted_sum(const ClassLossArgs& a, const T* x, int64_t stride) {
     double sum = 0;
-    for (int64_t c = 0; c < a.classes; ++c) sum += weight(a, c) * widen(x[c * stride]);
-    return static_cast<V>(sum);
+    for (int64_t c = 0; c < a.classes; ++c) sum += weight(a, c) * x[c * stride];
+    return static_cast<T>(sum);
   }
   static CT_INLINE void put_loss(const ClassLossArgs& a, const Shares& s, int64_t l, const T* x,
-                                 int64_t stride, V max, V log_of_sum) {
+                                 int64_t stride, T max, T log_of_sum) {
     const int64_t t = a.target[l];
     const bool counts = t != a.ignore_index;
-    const V w = counts ? weight(a, t) : V(0);
-    V loss = 0;
+    const T w = counts ? weight(a, t) : T(0);
+    T loss = 0;
     if (counts) {
-      loss = s.target * w * (log_of_sum - (widen(x[t * stride]) - max));
+      loss = s.target * w * (log_of_sum - (x[t * stride] - max));
       if (a.smoothing > 0) loss += s.other * ((log_of_sum + max) * s.sum - weighted_sum(a, x, stride));
     }
-    static_cast<V*>(a.losses)[l] = loss;
-    static_cast<V*>(a.weights)[l] = w;
+    static_cast<T*>(a.losses)[l] = loss;
+    static_cast<T*>(a.weights)[l] = w;
   }
 
   static CT_INLINE void band_log_sum(const ClassLossArgs& a, const T* CT_RESTRICT x, int64_t cols,
-                                     V* CT_RESTRICT max, V* CT_RESTRICT log_of_sum) {
-    for (int64_t j = 0; j < cols; ++j) max[j] = widen(x[j]);
+                                     T* CT_RESTRICT max, T* CT_RESTRICT log_of_sum) {
+    for (int64_t j = 0; j < cols; ++j) max[j] = x[j];
     for (int64_t c = 1; c < a.classes; ++c) {
-      for (int64_t j = 0; j < cols; ++j) max[j] = Lanes<V>::greater(max[j], widen(x[c * a.inner + j]));
+      for (int64_t j = 0; j < cols; ++j) max[j] = Lanes<T>::greater(max[j], x[c * a.inner + j]);
     }
     for (int64_t j = 0; j < cols; ++j) log_of_sum[j] = 0;
     for (int64_t c = 0; c < a.classes; ++c) {
-      for (int64_t j = 0; j < cols; ++j) log_of_sum[j] += exp_below_zero(widen(x[c * a.inner + j]) - max[j]);
+      for (int64_t j = 0; j < cols; ++j) log_of_sum[j] += exp_below_zero(x[c * a.inner + j] - max[j]);
     }
     for (int64_t j = 0; j < cols; ++j) log_of_sum[j] = math::log(log_of_sum[j]);
   }
@@ -318,14 +311,14 @@ struct Classes {
     if (a.inner == 1) {
       return parallel_for(0, a.samples, most(1, kLeastWork / a.classes), [&](int64_t from, int64_t to) {
         for (int64_t r = from; r < to; ++r) {
-          V max, log_of_sum;
+          T max, log_of_sum;
           log_sum(x + r * a.classes, a.classes, max, log_of_sum);
           put_loss(a, shares, r, x + r * a.classes, 1, max, log_of_sum);
         }
       });
     }
     for_bands(a, [&](int64_t sample, int64_t first, int64_t cols) {
-      V max[kBand], log_of_sum[kBand];
+      T max[kBand], log_of_sum[kBand];
       const T* p = x + sample * a.classes * a.inner + first;
       band_log_sum(a, p, cols, max, log_of_sum);
       for (int64_t j = 0; j < cols; ++j)
@@ -340,7 +333,7 @@ struct Classes {
     T* dx = static_cast<T*>(a.dx);
     auto factor = [&](int64_t l) {
       const int64_t t = a.target[l];
-      return t == a.ignore_index ? V(0) : static_cast<const V*>(a.grad)[l];
+      return t == a.ignore_index ? T(0) : static_cast<const T*>(a.grad)[l];
     };
     auto total_share = [&](int64_t t) { return shares.target * weight(a, t) + shares.other * shares.sum; };
     if (a.inner == 1) {
@@ -353,41 +346,40 @@ struct Classes {
             std::memset(q, 0, static_cast<size_t>(a.classes) * sizeof(T));
             continue;
           }
-          const V g = factor(r), scale = g * total_share(t);
-          V max, log_of_sum;
+          const T g = factor(r), scale = g * total_share(t);
+          T max, log_of_sum;
           log_sum(p, a.classes, max, log_of_sum);
           // The target's class apart: half types would round its gradient twice.
-          const V own = scale * exp_below_zero(widen(p[t]) - max - log_of_sum) -
+          const T own = scale * exp_below_zero(p[t] - max - log_of_sum) -
                         g * weight(a, t) * (shares.target + shares.other);
           map_lanes(p, q, a.classes, -__builtin_inf(),
                     [&](const T* in, T* out) __attribute__((always_inline)) {
                       for (int j = 0; j < kLanes; ++j)
-                        out[j] = narrow<T>(scale * exp_below_zero(widen(in[j]) - max - log_of_sum));
+                        out[j] = scale * exp_below_zero(in[j] - max - log_of_sum);
                     });
           if (a.smoothing > 0) {
-            for (int64_t c = 0; c < a.classes; ++c)
-              q[c] = narrow<T>(widen(q[c]) - g * shares.other * weight(a, c));
+            for (int64_t c = 0; c < a.classes; ++c) q[c] = q[c] - g * shares.other * weight(a, c);
           }
-          q[t] = narrow<T>(own);
+          q[t] = own;
         }
       });
     }
     for_bands(a, [&](int64_t sample, int64_t first, int64_t cols) {
-      V max[kBand], log_of_sum[kBand], g[kBand], scale[kBand];
+      T max[kBand], log_of_sum[kBand], g[kBand], scale[kBand];
       const T* CT_RESTRICT p = x + sample * a.classes * a.inner + first;
       T* CT_RESTRICT q = dx + sample * a.classes * a.inner + first;
       const int64_t* target = a.target + sample * a.inner + first;
       band_log_sum(a, p, cols, max, log_of_sum);
       for (int64_t j = 0; j < cols; ++j) {
         g[j] = factor(sample * a.inner + first + j);
-        scale[j] = target[j] == a.ignore_index ? V(0) : g[j] * total_share(target[j]);
+        scale[j] = target[j] == a.ignore_index ? T(0) : g[j] * total_share(target[j]);
       }
       for (int64_t c = 0; c < a.classes; ++c) {
-        const V other = shares.other * weight(a, c), own = shares.target * weight(a, c);
+        const T other = shares.other * weight(a, c), own = shares.target * weight(a, c);
         for (int64_t j = 0; j < cols; ++j) {
-          const V share = other + (target[j] == c ? own : V(0));
-          const V e = exp_below_zero(widen(p[c * a.inner + j]) - max[j] - log_of_sum[j]);
-          q[c * a.inner + j] = narrow<T>(scale[j] * e - g[j] * share);
+          const T share = other + (target[j] == c ? own : T(0));
+          const T e = exp_below_zero(p[c * a.inner + j] - max[j] - log_of_sum[j]);
+          q[c * a.inner + j] = scale[j] * e - g[j] * share;
         }
       }
     });
@@ -418,7 +410,7 @@ void fill_loss(LossTable& table) {
   fill_pair<Huber>(table, PairLoss::huber, FullFloats{});
   fill_pair<Bce>(table, PairLoss::bce, FullFloats{});
   fill_pair<BceLogits>(table, PairLoss::bce_logits, FullFloats{});
-  fill_classes(table, Floats{});
+  fill_classes(table, FullFloats{});
 }
 
 }  // namespace ctorch::CT_ISA
