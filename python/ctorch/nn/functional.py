@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import ctorch
@@ -17,6 +17,15 @@ from .. import _C
 from .._C import Tensor
 from ..composite import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from .attention import scaled_dot_product_attention
+from .dropouts import (
+    alpha_dropout,
+    dropout,
+    dropout1d,
+    dropout2d,
+    dropout3d,
+    feature_alpha_dropout,
+)
+from .inplace import maybe_inplace
 from .losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -29,10 +38,45 @@ from .losses import (
     smooth_l1_loss,
     soft_margin_loss,
 )
+from .padding import pad
+from .pools import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool1d_with_indices,
+    adaptive_max_pool2d,
+    adaptive_max_pool2d_with_indices,
+    adaptive_max_pool3d,
+    adaptive_max_pool3d_with_indices,
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    lp_pool1d,
+    lp_pool2d,
+    lp_pool3d,
+    max_pool1d,
+    max_pool1d_with_indices,
+    max_pool2d,
+    max_pool2d_with_indices,
+    max_pool3d,
+    max_pool3d_with_indices,
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
+)
 
 __all__ = [
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool1d_with_indices",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool2d_with_indices",
+    "adaptive_max_pool3d",
+    "adaptive_max_pool3d_with_indices",
+    "alpha_dropout",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -54,9 +98,11 @@ __all__ = [
     "dropout",
     "dropout1d",
     "dropout2d",
+    "dropout3d",
     "elu",
     "elu_",
     "embedding",
+    "feature_alpha_dropout",
     "gelu",
     "glu",
     "group_norm",
@@ -77,9 +123,18 @@ __all__ = [
     "local_response_norm",
     "log_softmax",
     "logsigmoid",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
     "max_pool1d",
+    "max_pool1d_with_indices",
     "max_pool2d",
+    "max_pool2d_with_indices",
     "max_pool3d",
+    "max_pool3d_with_indices",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "mish",
     "mse_loss",
     "nll_loss",
@@ -91,8 +146,8 @@ __all__ = [
     "pixel_unshuffle",
     "prelu",
     "relu",
-    "relu_",
     "relu6",
+    "relu_",
     "rms_norm",
     "scaled_dot_product_attention",
     "selu",
@@ -123,7 +178,6 @@ conv3d = _C.conv3d
 conv_transpose1d = _C.conv_transpose1d
 conv_transpose2d = _C.conv_transpose2d
 conv_transpose3d = _C.conv_transpose3d
-avg_pool3d = _C.avg_pool3d
 gelu = _C.gelu
 softplus = _C.softplus
 sigmoid = _C.sigmoid
@@ -134,16 +188,6 @@ one_hot = _C.one_hot
 # Activations ------------------------------------------------------------------------------------------------
 
 
-def _maybe_inplace(inplace: bool, function: Callable[..., Tensor], input: Tensor, *args: Any) -> Tensor:
-    """``function(input, *args)``, written back into ``input`` if so asked.
-
-    It is computed from a copy then, as a derivative may need the values that the writing destroys.
-    """
-    if not inplace:
-        return function(input, *args)
-    return input.copy_(function(input.clone(), *args))
-
-
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """Return max(x, 0)."""
     return input.relu_() if inplace else _C.relu(input)
@@ -151,29 +195,29 @@ def relu(input: Tensor, inplace: bool = False) -> Tensor:
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """Return min(max(x, 0), 6)."""
-    return _maybe_inplace(inplace, _C.hardtanh, input, 0.0, 6.0)
+    return maybe_inplace(inplace, _C.hardtanh, input, 0.0, 6.0)
 
 
 def hardtanh(input: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """Return x limited to [min_val, max_val]."""
     if min_val > max_val:
         raise ValueError("min_val cannot be greater than max_val")
-    return _maybe_inplace(inplace, _C.hardtanh, input, min_val, max_val)
+    return maybe_inplace(inplace, _C.hardtanh, input, min_val, max_val)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """Return x where it is positive, else negative_slope * x."""
-    return _maybe_inplace(inplace, _C.leaky_relu, input, negative_slope)
+    return maybe_inplace(inplace, _C.leaky_relu, input, negative_slope)
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """Return x where it is positive, else alpha * (exp(x) - 1)."""
-    return _maybe_inplace(inplace, _C.elu, input, alpha)
+    return maybe_inplace(inplace, _C.elu, input, alpha)
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """Return x * sigmoid(x)."""
-    return _maybe_inplace(inplace, _C.silu, input)
+    return maybe_inplace(inplace, _C.silu, input)
 
 
 _SELU_ALPHA = 1.6732632423543772848170429916717  # Klambauer et al., arXiv:1706.02515, equation 14
@@ -186,7 +230,7 @@ def _selu(input: Tensor) -> Tensor:
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """Return scale * elu(x, alpha) with the constants that keep mean 0 and variance 1."""
-    return _maybe_inplace(inplace, _selu, input)
+    return maybe_inplace(inplace, _selu, input)
 
 
 def _celu(input: Tensor, alpha: float) -> Tensor:
@@ -197,22 +241,22 @@ def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """Return x where it is positive, else alpha * (exp(x / alpha) - 1)."""
     if alpha == 0:
         raise RuntimeError("ZeroDivisionError: alpha cannot be 0 for CELU")
-    return _maybe_inplace(inplace, _celu, input, alpha)
+    return maybe_inplace(inplace, _celu, input, alpha)
 
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """Return relu6(x + 3) / 6."""
-    return _maybe_inplace(inplace, _C.hardsigmoid, input)
+    return maybe_inplace(inplace, _C.hardsigmoid, input)
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """Return x * relu6(x + 3) / 6."""
-    return _maybe_inplace(inplace, _C.hardswish, input)
+    return maybe_inplace(inplace, _C.hardswish, input)
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """Return x * tanh(softplus(x))."""
-    return _maybe_inplace(inplace, _C.mish, input)
+    return maybe_inplace(inplace, _C.mish, input)
 
 
 def softsign(input: Tensor) -> Tensor:
@@ -242,7 +286,7 @@ def softshrink(input: Tensor, lambd: float = 0.5, *, out: Tensor | None = None) 
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """Return x where it is above ``threshold``, else ``value``."""
-    return _maybe_inplace(inplace, _C.threshold, input, threshold, value)
+    return maybe_inplace(inplace, _C.threshold, input, threshold, value)
 
 
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
@@ -388,11 +432,6 @@ def embedding(
     return _C.embedding(weight, input, padding_idx, scale_grad_by_freq, sparse)
 
 
-def _check_probability(p: float) -> None:
-    if p < 0.0 or p > 1.0:
-        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
-
-
 # The forms that work in place.
 
 
@@ -428,160 +467,7 @@ def celu_(input: Tensor, alpha: float = 1.0) -> Tensor:
 
 def threshold_(input: Tensor, threshold: float, value: float) -> Tensor:
     """threshold() in place."""
-    return _maybe_inplace(True, _C.threshold, input, threshold, value)
-
-
-def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """While ``training``, set elements to 0 with probability ``p`` and divide the others by 1 - p."""
-    _check_probability(p)
-    return _maybe_inplace(inplace, _C.dropout, input, p, training)
-
-
-def _dropout_channels(input: Tensor, p: float, training: bool) -> Tensor:
-    if not training or p == 0 or input.numel() == 0:
-        return input
-    if p == 1:
-        return input * 0
-    noise = input.new_empty([*input.shape[:2]] + [1] * (input.dim() - 2))
-    return input * noise.bernoulli_(1 - p).div_(1 - p)
-
-
-def dropout1d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Dropout of whole channels: of (N, C, L) or (C, L)."""
-    _check_probability(p)
-    if input.dim() not in (2, 3):
-        raise RuntimeError(f"dropout1d: Expected 2D or 3D input, but received a {input.dim()}D input.")
-    batched = input if input.dim() == 3 else input.unsqueeze(0)
-    result = _maybe_inplace(inplace, _dropout_channels, batched, p, training)
-    return result if input.dim() == 3 else result.squeeze(0)
-
-
-def dropout2d(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    """Dropout of whole channels of (N, C, H, W); as PyTorch has it, (N, C, L) is taken too."""
-    _check_probability(p)
-    if input.dim() < 2:
-        raise RuntimeError("Feature dropout requires at least 2 dimensions in the input")
-    if input.dim() not in (3, 4):
-        warnings.warn(
-            f"dropout2d: Received a {input.dim()}-D input to dropout2d, which is deprecated "
-            "and will result in an error in a future release.",
-            stacklevel=2,
-        )
-    return _maybe_inplace(inplace, _dropout_channels, input, p, training)
-
-
-# Pools ------------------------------------------------------------------------------------------------------
-
-
-def max_pool3d(
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
-    """Return the largest element in each window over the last three dimensions; see ``max_pool2d``."""
-    stride = kernel_size if stride is None else stride
-    if return_indices:
-        return _C.max_pool3d_with_indices(input, kernel_size, stride, padding, dilation, ceil_mode)
-    return _C.max_pool3d(input, kernel_size, stride, padding, dilation, ceil_mode)
-
-
-def max_pool1d(
-    input: Tensor,
-    kernel_size: Sizes,
-    stride: Sizes | None = None,
-    padding: Sizes = 0,
-    dilation: Sizes = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
-    """Return the largest element in each window over the last dimension; see ``max_pool2d``."""
-    stride = kernel_size if stride is None else stride
-    pool = _C.max_pool1d_with_indices if return_indices else _C.max_pool1d
-    return pool(input, kernel_size, stride, padding, dilation, ceil_mode)
-
-
-def max_pool2d(
-    input: Tensor,
-    kernel_size: Sizes,
-    stride: Sizes | None = None,
-    padding: Sizes = 0,
-    dilation: Sizes = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
-    """Return the largest element in each window over the last two dimensions.
-
-    Args:
-        stride: distance of the windows; the kernel size if None.
-        padding: elements of minus infinity added on each side, at most half the kernel.
-        ceil_mode: keep windows that reach over the end.
-        return_indices: return also where in the (H, W) plane each maximum stands.
-    """
-    stride = kernel_size if stride is None else stride
-    pool = _C.max_pool2d_with_indices if return_indices else _C.max_pool2d
-    return pool(input, kernel_size, stride, padding, dilation, ceil_mode)
-
-
-def avg_pool1d(
-    input: Tensor,
-    kernel_size: Sizes,
-    stride: Sizes | None = None,
-    padding: Sizes = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-) -> Tensor:
-    """Return the mean of each window over the last dimension; see ``avg_pool2d``."""
-    stride = kernel_size if stride is None else stride
-    return _C.avg_pool1d(input, kernel_size, stride, padding, ceil_mode, count_include_pad)
-
-
-def avg_pool2d(
-    input: Tensor,
-    kernel_size: Sizes,
-    stride: Sizes | None = None,
-    padding: Sizes = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-    *,
-    out: Tensor | None = None,
-) -> Tensor:
-    """Return the mean of each window over the last two dimensions.
-
-    Args:
-        stride: distance of the windows; the kernel size if None.
-        padding: zeros added on each side, at most half the kernel.
-        ceil_mode: keep windows that reach over the end.
-        count_include_pad: the padding's zeros count as elements.
-        divisor_override: divide by this number and not by the number of elements.
-    """
-    stride = kernel_size if stride is None else stride
-    return _C.avg_pool2d(
-        input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override, out=out
-    )
-
-
-def adaptive_avg_pool1d(input: Tensor, output_size: Any) -> Tensor:
-    """Return the means over windows chosen so that the last dimension has ``output_size``."""
-    return _C.adaptive_avg_pool1d(input, output_size)
-
-
-def adaptive_avg_pool2d(input: Tensor, output_size: Any) -> Tensor:
-    """Return the means over windows chosen so that the result has ``output_size``.
-
-    Args:
-        output_size: an int or a pair; None keeps the input's size.
-    """
-    if isinstance(output_size, int):
-        return _C.adaptive_avg_pool2d(input, output_size)
-    if input.dim() <= len(output_size):
-        raise ValueError(f"Input dimension should be at least {len(output_size) + 1}")
-    size = [n if n is not None else input.size(i - len(output_size)) for i, n in enumerate(output_size)]
-    return _C.adaptive_avg_pool2d(input, size)
+    return maybe_inplace(True, _C.threshold, input, threshold, value)
 
 
 # Norms ------------------------------------------------------------------------------------------------------
@@ -729,7 +615,7 @@ def normalize(
     return input / length if out is None else ctorch.div(input, length, out=out)
 
 
-# Distances and padding --------------------------------------------------------------------------------------
+# Distances ------------------------------------------------------------------------------------------------
 
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
@@ -746,53 +632,3 @@ def pairwise_distance(
 ) -> Tensor:
     """Return the p-norm of ``x1 - x2 + eps`` along the last dimension."""
     return (x1 - x2 + eps).norm(p, -1, keepdim=keepdim)
-
-
-def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:
-    """Add elements at both ends of the last dimensions.
-
-    Args:
-        pad: (before, after) of the last dimension, then of the one before it, and so on. Negative numbers
-            take elements away.
-        mode: "constant", "reflect" (mirrored at the end element), "replicate" (the end element) or
-            "circular".
-        value: the constant; 0 if None.
-    """
-    if len(pad) % 2 != 0:
-        raise RuntimeError("Padding length must be divisible by 2")
-    if len(pad) > 2 * input.dim():
-        raise RuntimeError(
-            "Padding length should be less than or equal to two times the input dimension but got "
-            "padding length "
-            f"{len(pad)} and input of dimension {input.dim()}"
-        )
-    if mode == "constant":
-        return _C.constant_pad_nd(input, pad, 0 if value is None else value)
-    if value is not None and value != 0:
-        raise ValueError(f'Padding mode "{mode}" doesn\'t take in value argument')
-    if mode not in ("reflect", "replicate", "circular"):
-        raise NotImplementedError(f"Unrecognised padding mode {mode}")
-    for i in range(len(pad) // 2):
-        dim, before, after = input.dim() - 1 - i, pad[2 * i], pad[2 * i + 1]
-        if before or after:
-            input = input.index_select(dim, _pad_index(input.size(dim), before, after, mode))
-    return input
-
-
-def _pad_index(size: int, before: int, after: int, mode: str) -> Tensor:
-    """Which element stands at each place of the padded dimension."""
-    limit = {"reflect": size - 1, "circular": size}.get(mode)
-    if limit is not None and max(before, after) > limit:
-        raise RuntimeError(
-            f"pad: mode {mode} adds at most {limit} elements to a dimension of size {size}, got "
-            f"({before}, {after})"
-        )
-    if size == 0:
-        raise RuntimeError(f"pad: mode {mode} needs a non-empty dimension")
-    index = ctorch.arange(-before, size + after)
-    if mode == "circular":  # what is taken away does not come back at the other end
-        first, last = max(-before, 0), size - max(-after, 0)
-        return (index - first).remainder(last - first) + first
-    if mode == "replicate":
-        return index.clamp(0, size - 1)
-    return (size - 1) - ((size - 1) - index.abs()).abs()
