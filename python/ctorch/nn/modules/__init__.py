@@ -11,6 +11,7 @@ from . import (
     distance,
     dropout,
     flatten,
+    instancenorm,
     linear,
     loss,
     normalization,
@@ -26,6 +27,7 @@ from .conv import *  # noqa: F403
 from .distance import *  # noqa: F403
 from .dropout import *  # noqa: F403
 from .flatten import *  # noqa: F403
+from .instancenorm import *  # noqa: F403
 from .linear import *  # noqa: F403
 from .loss import *  # noqa: F403
 from .normalization import *  # noqa: F403
@@ -42,6 +44,7 @@ __all__ = [
     *distance.__all__,
     *dropout.__all__,
     *flatten.__all__,
+    *instancenorm.__all__,
     *linear.__all__,
     *loss.__all__,
     *normalization.__all__,

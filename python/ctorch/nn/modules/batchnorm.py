@@ -8,13 +8,14 @@ import ctorch
 
 from ..._C import Tensor
 from .. import functional as F
+from ..module import Module
 from .normalization import Affine
 
-__all__ = ["BatchNorm1d", "BatchNorm2d"]
+__all__ = ["BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"]
 
 
-class _BatchNorm(Affine):
-    """What the batch norms share.
+class RunningNorm(Affine):
+    """Channels brought to mean 0 and variance 1, with statistics that may be kept over time.
 
     Args:
         num_features: the number of channels C.
@@ -24,7 +25,7 @@ class _BatchNorm(Affine):
     """
 
     _version = 2  # since 2 there is num_batches_tracked
-    _dims: tuple[int, ...]
+    _dims: tuple[int, ...]  # that an input may have
 
     def __init__(
         self,
@@ -71,19 +72,6 @@ class _BatchNorm(Affine):
             wanted = " or ".join(f"{n}D" for n in self._dims)
             raise ValueError(f"expected {wanted} input (got {input.dim()}D input)")
 
-    def forward(self, input: Tensor) -> Tensor:
-        self._check_input_dim(input)
-        factor = 0.0 if self.momentum is None else self.momentum
-        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-            if self.momentum is None:
-                factor = 1.0 / float(self.num_batches_tracked)
-        keep = not self.training or self.track_running_stats
-        mean = self.running_mean if keep else None
-        var = self.running_var if keep else None
-        use_batch = self.training or (self.running_mean is None and self.running_var is None)
-        return F.batch_norm(input, mean, var, self.weight, self.bias, use_batch, factor, self.eps)
-
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
@@ -100,6 +88,23 @@ class _BatchNorm(Affine):
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *lists)
 
 
+class _BatchNorm(RunningNorm):
+    """What the batch norms share; the arguments are those of ``RunningNorm``."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        self._check_input_dim(input)
+        factor = 0.0 if self.momentum is None else self.momentum
+        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            if self.momentum is None:
+                factor = 1.0 / float(self.num_batches_tracked)
+        keep = not self.training or self.track_running_stats
+        mean = self.running_mean if keep else None
+        var = self.running_var if keep else None
+        use_batch = self.training or (self.running_mean is None and self.running_var is None)
+        return F.batch_norm(input, mean, var, self.weight, self.bias, use_batch, factor, self.eps)
+
+
 class BatchNorm1d(_BatchNorm):
     """Brings each channel of (N, C) or (N, C, L) to mean 0 and variance 1, then scales and shifts it."""
 
@@ -110,3 +115,63 @@ class BatchNorm2d(_BatchNorm):
     """Brings each channel of (N, C, H, W) to mean 0 and variance 1, then scales and shifts it."""
 
     _dims = (4,)
+
+
+class BatchNorm3d(_BatchNorm):
+    """Brings each channel of (N, C, D, H, W) to mean 0 and variance 1, then scales and shifts it."""
+
+    _dims = (5,)
+
+
+class SyncBatchNorm(_BatchNorm):
+    """A batch norm of (N, C, ...) that shares its statistics among the processes of a group.
+
+    There is no process group here: it is the plain batch norm, as PyTorch's is in a single process.
+
+    Args:
+        process_group: kept, without effect.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        process_group: Any = None,
+        device: Any = None,
+        dtype: Any = None,
+        *,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
+        self.process_group = process_group
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() < 2:
+            raise ValueError(f"expected at least 2D input (got {input.dim()}D input)")
+        if input.size(1) == 0:
+            raise ValueError("SyncBatchNorm number of input channels should be non-zero")
+
+    @classmethod
+    def convert_sync_batchnorm(cls, module: Module, process_group: Any = None) -> Module:
+        """Return ``module`` with every batch norm in it as a SyncBatchNorm of the same parameters."""
+        result = module
+        if isinstance(module, _BatchNorm):
+            result = SyncBatchNorm(
+                module.num_features,
+                module.eps,
+                module.momentum,
+                module.affine,
+                module.track_running_stats,
+                process_group,
+                bias=module.bias is not None,
+            )
+            result.weight, result.bias = module.weight, module.bias
+            result.running_mean, result.running_var = module.running_mean, module.running_var
+            result.num_batches_tracked = module.num_batches_tracked
+            result.training = module.training
+        for name, child in module.named_children():
+            result.add_module(name, cls.convert_sync_batchnorm(child, process_group))
+        return result
