@@ -478,3 +478,111 @@ def test_gradients_and_second_gradients(name: str) -> None:
     x = ctorch.tensor([[0.3, -1.2, 2.1], [0.7, -0.4, 1.6]], dtype=ctorch.float64, requires_grad=True)
     assert gradcheck(GRADIENTS[name], (x,))
     assert gradgradcheck(GRADIENTS[name], (x,))
+
+
+# ---- numbers that do not fit, and divisors that are zero in the dtype of the computation
+
+
+@pytest.mark.parametrize(
+    "dtype, divisor", [("uint8", 256), ("int8", 512), ("int16", 65536), ("int32", 2**32)]
+)
+def test_a_divisor_that_is_zero_in_the_dtype_is_an_error(dtype, divisor) -> None:
+    x = ctorch.tensor([7], dtype=getattr(ctorch, dtype))
+    calls = [
+        lambda d: x // d,
+        lambda d: x % d,
+        lambda d: x.fmod(d),
+        lambda d: x.clone().floor_divide_(d),
+        lambda d: ctorch.div(x, d, rounding_mode="trunc"),
+    ]
+    for call in calls:
+        for d in (divisor, ctorch.tensor(divisor)):
+            with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+                call(d)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: ctorch.full((2,), 1e300),
+        lambda: ctorch.full((2,), 70000, dtype=ctorch.float16),
+        lambda: ctorch.full((2,), 300, dtype=ctorch.uint8),
+        lambda: ctorch.full((2,), math.nan, dtype=ctorch.int64),
+        lambda: ctorch.zeros(2, dtype=ctorch.int8).fill_(200),
+        lambda: ctorch.zeros(2).fill_(1j),
+        lambda: ctorch.tensor([math.inf], dtype=ctorch.int32),
+        lambda: ctorch.tensor([3e9], dtype=ctorch.int32),
+        lambda: ctorch.zeros(2).masked_fill(ctorch.tensor([True, False]), 1e300),
+        lambda: ctorch.arange(3).__setitem__([0, 1], math.nan),
+        lambda: ctorch.tensor([1], dtype=ctorch.uint8) ** 2**40,
+        lambda: ctorch.tensor([1], dtype=ctorch.uint8).clamp(max=300),
+    ],
+)
+def test_a_number_beyond_its_dtype_is_an_error(call) -> None:
+    with pytest.raises(RuntimeError, match="cannot be converted"):
+        call()
+
+
+def test_small_negative_numbers_wrap_and_infinities_stay() -> None:
+    assert ctorch.full((1,), -1, dtype=ctorch.uint8).item() == 255
+    assert ctorch.full((1,), math.inf, dtype=ctorch.float16).item() == math.inf
+    assert ctorch.tensor([1.0]).fill_(-math.inf).item() == -math.inf
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
+def test_complex_division_of_extreme_numbers(dtype) -> None:
+    big, tiny = (1e30, 1e-30) if dtype == "complex64" else (1e200, 1e-200)
+    parts = [0.0, 1.0, -2.5, big, tiny, -big]
+    values = [complex(a, b) for a in parts for b in parts]
+    pairs = [(a, b) for a in values for b in values if b != 0]
+    a, b = (ctorch.tensor(side, dtype=getattr(ctorch, dtype)) for side in zip(*pairs))
+    got = (a / b).tolist()
+    highest = 3e38 if dtype == "complex64" else 1e308
+    for (x, y), z in zip(pairs, got):
+        want = x / y if max(abs(y.real), abs(y.imag)) > 0 else z
+        if abs(want.real) < highest and abs(want.imag) < highest:
+            assert abs(z - want) <= 1e-5 * abs(want) + tiny, (x, y, z, want)
+
+
+def test_flush_denormal_holds_for_the_thread_and_its_helpers() -> None:
+    x = ctorch.full((1 << 18,), 1e-42)
+    assert ctorch.set_flush_denormal(True) is True
+    try:
+        assert (x * 1).count_nonzero() == 0
+    finally:
+        ctorch.set_flush_denormal(False)
+    assert (x * 1).count_nonzero() == x.numel()
+
+
+# ---- out=
+
+
+def test_a_resized_target_warns() -> None:
+    with pytest.warns(UserWarning, match="resized"):
+        ctorch.add(ctorch.zeros(3), 1, out=ctorch.empty(2))
+    out = ctorch.empty(0)
+    assert ctorch.add(ctorch.zeros(3), 1, out=out) is out and out.shape == (3,)
+
+
+def test_factories_compute_in_the_dtype_of_their_target() -> None:
+    ctorch.manual_seed(0)
+    want = ctorch.rand(3, dtype=ctorch.float64)
+    ctorch.manual_seed(0)
+    assert ctorch.equal(ctorch.rand(3, out=ctorch.empty(0, dtype=ctorch.float64)), want)
+    assert ctorch.arange(0, 5, 1.5, out=ctorch.empty(0, dtype=ctorch.int64)).tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(RuntimeError, match="does not match dtype of out"):
+        ctorch.zeros(2, dtype=ctorch.float32, out=ctorch.empty(0, dtype=ctorch.int32))
+    with pytest.raises(ValueError, match="step"):
+        ctorch.arange(0, 64, 0.5, dtype=ctorch.int64)
+
+
+def test_several_results_need_targets_of_their_dtypes() -> None:
+    with pytest.raises(RuntimeError, match="expected out 1 to have dtype int64"):
+        ctorch.max(ctorch.zeros(3, 4), 1, out=(ctorch.empty(3), ctorch.empty(3, dtype=ctorch.int32)))
+
+
+def test_true_is_no_dim_and_no_size() -> None:
+    x = ctorch.zeros(2, 3)
+    for call in (lambda: x.sum(True), lambda: x.sort(True), lambda: x.unsqueeze(True), lambda: x.view(True)):
+        with pytest.raises(TypeError):
+            call()

@@ -139,3 +139,61 @@ def test_deepcopy_shares_what_was_shared():
     assert a is b
     with pytest.raises(RuntimeError, match="graph leaves"):
         copy.deepcopy(p * 2)
+
+
+@pytest.mark.parametrize("reflected", [False, True])
+@pytest.mark.parametrize("sign", ["+", "-", "*", "/", "//", "%", "**", "@", "==", "<", ">="])
+def test_an_array_in_an_operator_is_a_tensor(sign, reflected):
+    t, a = ct.tensor([1.0, 2.0, 3.0]), np.array([3, 2, 1], np.float32)
+    got = eval(f"a {sign} t" if reflected else f"t {sign} a")
+    want = eval(f"b {sign} t" if reflected else f"t {sign} b", {"t": t, "b": ct.tensor([3.0, 2.0, 1.0])})
+    assert isinstance(got, ct.Tensor) and ct.equal(got, want)
+
+
+def test_an_array_in_place_and_in_the_graph():
+    t = ct.ones(3)
+    before = t
+    t += np.arange(3)
+    assert t is before and t.tolist() == [1, 2, 3]
+    x = ct.ones(3, requires_grad=True)
+    (np.arange(3.0) * x).sum().backward()
+    assert x.grad.tolist() == [0, 1, 2]
+
+
+def test_functions_of_numpy_give_tensors():
+    t = ct.tensor([0.0, 1.0])
+    for got, want in ((np.exp(t), t.exp()), (np.add(t, 1), t + 1), (np.isfinite(t), t.isfinite())):
+        assert isinstance(got, ct.Tensor) and got.dtype is want.dtype and ct.allclose(got, want)
+
+
+def test_numpy_does_not_go_behind_autograds_back():
+    x = ct.ones(2, requires_grad=True)
+    for call in (lambda: np.asarray(x), lambda: np.exp(x), lambda: memoryview(x)):
+        with pytest.raises((RuntimeError, BufferError), match="grad"):
+            call()
+
+
+def test_deepcopy_copies_a_storage_once():
+    x = ct.arange(6.0).reshape(2, 3)
+    a, b, c = copy.deepcopy([x, x[1:], x.t()])
+    a[1, 0] = 99
+    assert b[0, 0] == 99 and c[0, 1] == 99 and x[1, 0] == 3
+    for view in (x[::-1], x.expand(2, 2, 3), x[:, ::2], ct.zeros(0, 3), ct.tensor(5)):
+        made = copy.deepcopy(view)
+        assert ct.equal(made, view) and made.stride() == view.stride()
+
+
+def test_pickle_keeps_the_order_of_memory():
+    x = ct.arange(24.0).reshape(2, 3, 4)
+    for view in (x.permute(2, 0, 1), x.t() if x.dim() == 2 else x[0].t(), x[::-1], x[:, ::2]):
+        made = pickle.loads(pickle.dumps(view))
+        assert ct.equal(made, view)
+    assert pickle.loads(pickle.dumps(x.permute(2, 0, 1))).stride() == (1, 12, 4)
+    assert pickle.loads(pickle.dumps(ct.ones(2, requires_grad=True) * 2)).requires_grad
+
+
+def test_copy_is_another_object_over_the_same_memory():
+    x = ct.zeros(2)
+    y = copy.copy(x)
+    y[0] = 1
+    assert y is not x and x.tolist() == [1, 0]

@@ -169,3 +169,27 @@ def test_environment_sets_the_thread_count() -> None:
     assert threads_in_fresh_process(OMP_NUM_THREADS="5") == 5
     assert threads_in_fresh_process(CTORCH_NUM_THREADS="3", OMP_NUM_THREADS="5") == 3
     assert threads_in_fresh_process(CTORCH_NUM_THREADS="many") == threads_in_fresh_process()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_while_another_thread_draws_leaves_a_child_that_draws() -> None:
+    stop = threading.Event()
+
+    def draw() -> None:
+        while not stop.is_set():
+            ctorch.rand(200, 200)
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    try:
+        for _ in range(12):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)
+                ctorch.rand(10)
+                ctorch.Generator().manual_seed(1)
+                os._exit(0)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        stop.set()
+        thread.join()

@@ -125,3 +125,37 @@ def test_many_dimensions():
 def test_bad_arguments(call, kind, text):
     with pytest.raises(kind, match=text):
         call(ct.arange(24.0).view(2, 3, 4))
+
+
+def test_conjugate_transposes() -> None:
+    z = ct.tensor([[1 + 2j, 3], [4, 5 - 1j]])
+    assert z.H.tolist() == z.mH.tolist() == z.adjoint().tolist() == [[1 - 2j, 4], [3, 5 + 1j]]
+    assert ct.zeros(2, 3).H.shape == (3, 2)
+    with pytest.raises(RuntimeError, match="2-D"):
+        _ = ct.zeros(2, 3, 4).H
+    with pytest.raises(RuntimeError, match="adjoint"):
+        _ = ct.zeros(2).mH
+
+
+def test_fill_diagonal_and_differences() -> None:
+    assert ct.zeros(3, 2).fill_diagonal_(1).tolist() == [[1, 0], [0, 1], [0, 0]]
+    tall = ct.zeros(7, 3).fill_diagonal_(1, wrap=True)
+    assert tall[4:].tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1]] and tall.sum() == 6
+    assert ct.zeros(2, 2, 2).fill_diagonal_(1).sum() == 2
+    with pytest.raises(RuntimeError, match="fill_diagonal_"):
+        ct.zeros(2, 3, 2).fill_diagonal_(1)
+    x = ct.tensor([1, 4, 9, 16])
+    assert x.diff().tolist() == [3, 5, 7] and x.diff(n=2).tolist() == [2, 2]
+    assert x.diff(prepend=ct.tensor([0])).tolist() == [1, 3, 5, 7]
+    assert ct.tensor([True, True, False]).diff().tolist() == [False, True]
+
+
+def test_triangles_of_any_size() -> None:
+    assert ct.tril_indices(2**62, 0, 2**63 - 1).shape == (2, 0)
+    assert ct.triu_indices(5, 2**40, 2**40 - 2).tolist() == [[0, 0, 1], [2**40 - 2, 2**40 - 1, 2**40 - 1]]
+    for rows, cols, offset in ((3, 4, 0), (4, 3, -1), (3, 3, 5), (3, 3, -5), (2, 5, 2)):
+        ones = ct.ones(rows, cols)
+        assert ct.tril_indices(rows, cols, offset).tolist() == ones.tril(offset).nonzero().t().tolist()
+        assert ct.triu_indices(rows, cols, offset).tolist() == ones.triu(offset).nonzero().t().tolist()
+    with pytest.raises(RuntimeError, match="more indices than memory"):
+        ct.tril_indices(2**62, 3)

@@ -166,6 +166,12 @@ BadIndex along_dim(const AlongDimArgs& a) {
 
 // ---- through index tensors ----
 
+// offset + index * stride, whatever the index: those outside are reported after the run, and not before.
+CT_INLINE int64_t wrapping_offset(int64_t offset, int64_t index, int64_t stride) {
+  return static_cast<int64_t>(static_cast<uint64_t>(offset) +
+                              static_cast<uint64_t>(index) * static_cast<uint64_t>(stride));
+}
+
 // Offsets into table and value of the positions [from, to).
 CT_NOINLINE void position_offsets(const IndexedArgs& a, int64_t from, int64_t to, int64_t* table,
                                   int64_t* value, BadIndex* bad) {
@@ -192,14 +198,14 @@ CT_NOINLINE void position_offsets(const IndexedArgs& a, int64_t from, int64_t to
           x += x < 0 ? bound : 0;
           outside_any |=
               static_cast<uint64_t>(x) | (static_cast<uint64_t>(bound) - 1 - static_cast<uint64_t>(x));
-          t[j] += x * stride;
+          t[j] = wrapping_offset(t[j], x, stride);
         }
       } else {
         for (int64_t j = 0; j < run; ++j) {
           int64_t x = index[j * step];
           outside_any |=
               static_cast<uint64_t>(x) | (static_cast<uint64_t>(bound) - 1 - static_cast<uint64_t>(x));
-          t[j] += x * stride;
+          t[j] = wrapping_offset(t[j], x, stride);
         }
       }
       if (CT_UNLIKELY(outside_any >> 63)) {
