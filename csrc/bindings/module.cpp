@@ -20,6 +20,7 @@
   X(pool)                 \
   X(random)               \
   X(reduce)               \
+  X(resample)             \
   X(rnn)                  \
   X(softmax)              \
   X(sort)                 \

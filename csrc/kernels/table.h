@@ -15,6 +15,7 @@
 #include "kernels/pool.h"
 #include "kernels/random.h"
 #include "kernels/reduce.h"
+#include "kernels/resample.h"
 #include "kernels/rnn.h"
 #include "kernels/scan.h"
 #include "kernels/softmax.h"
@@ -34,6 +35,7 @@
   X(Pool, pool)               \
   X(Random, random)           \
   X(Reduce, reduce)           \
+  X(Resample, resample)       \
   X(Rnn, rnn)                 \
   X(Scan, scan)               \
   X(Softmax, softmax)         \

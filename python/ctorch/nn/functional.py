@@ -26,6 +26,7 @@ from .dropouts import (
     feature_alpha_dropout,
 )
 from .inplace import maybe_inplace
+from .interpolation import interpolate, upsample, upsample_bilinear, upsample_nearest
 from .losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -39,6 +40,7 @@ from .losses import (
     soft_margin_loss,
 )
 from .padding import pad
+from .patches import fold, unfold
 from .pools import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -103,6 +105,7 @@ __all__ = [
     "elu_",
     "embedding",
     "feature_alpha_dropout",
+    "fold",
     "gelu",
     "glu",
     "group_norm",
@@ -114,6 +117,7 @@ __all__ = [
     "hardtanh_",
     "huber_loss",
     "instance_norm",
+    "interpolate",
     "kl_div",
     "l1_loss",
     "layer_norm",
@@ -165,6 +169,10 @@ __all__ = [
     "tanhshrink",
     "threshold",
     "threshold_",
+    "unfold",
+    "upsample",
+    "upsample_bilinear",
+    "upsample_nearest",
 ]
 
 Sizes = int | Sequence[int]

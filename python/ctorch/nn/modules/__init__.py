@@ -11,13 +11,16 @@ from . import (
     distance,
     dropout,
     flatten,
+    fold,
     instancenorm,
     linear,
     loss,
     normalization,
+    padding,
     pooling,
     rnn,
     sparse,
+    upsampling,
 )
 from . import module as module  # ctorch.nn.modules.module, where programs look for Module
 from .activation import *  # noqa: F403
@@ -27,13 +30,16 @@ from .conv import *  # noqa: F403
 from .distance import *  # noqa: F403
 from .dropout import *  # noqa: F403
 from .flatten import *  # noqa: F403
+from .fold import *  # noqa: F403
 from .instancenorm import *  # noqa: F403
 from .linear import *  # noqa: F403
 from .loss import *  # noqa: F403
 from .normalization import *  # noqa: F403
+from .padding import *  # noqa: F403
 from .pooling import *  # noqa: F403
 from .rnn import *  # noqa: F403
 from .sparse import *  # noqa: F403
+from .upsampling import *  # noqa: F403
 
 __all__ = [
     "Module",
@@ -44,11 +50,14 @@ __all__ = [
     *distance.__all__,
     *dropout.__all__,
     *flatten.__all__,
+    *fold.__all__,
     *instancenorm.__all__,
     *linear.__all__,
     *loss.__all__,
     *normalization.__all__,
+    *padding.__all__,
     *pooling.__all__,
     *rnn.__all__,
     *sparse.__all__,
+    *upsampling.__all__,
 ]
