@@ -39,6 +39,7 @@ from .losses import (
     smooth_l1_loss,
     soft_margin_loss,
 )
+from .multihead import multi_head_attention_forward
 from .padding import pad
 from .patches import fold, unfold
 from .pools import (
@@ -141,6 +142,7 @@ __all__ = [
     "max_unpool3d",
     "mish",
     "mse_loss",
+    "multi_head_attention_forward",
     "nll_loss",
     "normalize",
     "one_hot",

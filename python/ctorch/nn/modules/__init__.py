@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..module import Module
 from . import (
     activation,
+    attention,
     batchnorm,
     container,
     conv,
@@ -20,10 +21,12 @@ from . import (
     pooling,
     rnn,
     sparse,
+    transformer,
     upsampling,
 )
 from . import module as module  # ctorch.nn.modules.module, where programs look for Module
 from .activation import *  # noqa: F403
+from .attention import *  # noqa: F403
 from .batchnorm import *  # noqa: F403
 from .container import *  # noqa: F403
 from .conv import *  # noqa: F403
@@ -39,11 +42,13 @@ from .padding import *  # noqa: F403
 from .pooling import *  # noqa: F403
 from .rnn import *  # noqa: F403
 from .sparse import *  # noqa: F403
+from .transformer import *  # noqa: F403
 from .upsampling import *  # noqa: F403
 
 __all__ = [
     "Module",
     *activation.__all__,
+    *attention.__all__,
     *batchnorm.__all__,
     *container.__all__,
     *conv.__all__,
@@ -59,5 +64,6 @@ __all__ = [
     *pooling.__all__,
     *rnn.__all__,
     *sparse.__all__,
+    *transformer.__all__,
     *upsampling.__all__,
 ]

@@ -64,6 +64,10 @@ class Linear(Module):
         )
 
 
+class NonDynamicallyQuantizableLinear(Linear):
+    """A Linear under the name that PyTorch gives the last projection of MultiheadAttention."""
+
+
 class Bilinear(Module):
     """``x1^T W[o] x2 + b[o]`` for every output o.
 
