@@ -33,6 +33,12 @@ if(is_x86)
   ctorch_kernel_level(avx2 "csrc/kernels/cpu/*.cpp" -march=x86-64-v3)
   ctorch_kernel_level(avx512 "csrc/kernels/cpu/*.cpp" -march=x86-64-v4 -mprefer-vector-width=512)
   target_compile_definitions(ctorch_core PRIVATE CTORCH_X86_LEVELS)
+  check_cxx_compiler_flag(-mavx512bf16 CTORCH_HAVE_AVX512_BF16_FLAG)
+  if(CTORCH_HAVE_AVX512_BF16_FLAG)
+    ctorch_kernel_level(avx512_bf16 "csrc/kernels/cpu/avx512_bf16/*.cpp" -march=x86-64-v4 -mprefer-vector-width=512
+                        -mavx512bf16)
+    target_compile_definitions(ctorch_core PRIVATE CTORCH_AVX512_BF16_KERNELS)
+  endif()
   check_cxx_compiler_flag("-mamx-tile -mamx-bf16 -mavx512bf16" CTORCH_HAVE_AMX_FLAGS)
   if(CTORCH_HAVE_AMX_FLAGS)
     ctorch_kernel_level(amx "csrc/kernels/cpu/amx/*.cpp" -march=x86-64-v4 -mprefer-vector-width=512

@@ -174,11 +174,11 @@ def test_an_unknown_kernel_level_is_an_error_that_names_it() -> None:
         env={**os.environ, "CTORCH_ISA": "sse9"},
     )
     assert done.returncode == 1
-    assert "expected generic, avx2, avx512 or amx, got sse9" in done.stderr
+    assert "expected generic, avx2, avx512, avx512_bf16 or amx, got sse9" in done.stderr
 
 
 def test_every_kernel_level_of_the_machine_can_be_forced() -> None:
-    levels = ["generic", "avx2", "avx512", "amx"]
+    levels = ["generic", "avx2", "avx512", "avx512_bf16", "amx"]
     best = run_python("import ctorch._C as c; print(c._best_isa())").strip()
     for level in levels[: levels.index(best) + 1]:
         code = "import ctorch; print(ctorch._C._isa(), (ctorch.arange(100.0) * 2).sum().item())"

@@ -17,7 +17,7 @@
 namespace ctorch {
 namespace {
 
-constexpr const char* kIsaNames[kNumIsaLevels] = {"generic", "avx2", "avx512", "amx"};
+constexpr const char* kIsaNames[kNumIsaLevels] = {"generic", "avx2", "avx512", "avx512_bf16", "amx"};
 
 struct Detected {
   IsaLevel level;
@@ -77,11 +77,13 @@ Detected detect() {
     return {IsaLevel::avx2, "the system does not save the AVX-512 registers"};
 
   constexpr int kAmxBf16 = 22, kAmxTile = 24, kAvx512Bf16 = 5;
-  if (!has_bits(seven.d, bit(kAmxBf16) | bit(kAmxTile)) || !has_bits(seven1.a, bit(kAvx512Bf16))) {
-    return {IsaLevel::avx512, "the CPU has no AMX with bfloat16"};
+  if (!has_bits(seven1.a, bit(kAvx512Bf16))) return {IsaLevel::avx512, "the CPU has no AVX-512 BF16"};
+  if (!has_bits(seven.d, bit(kAmxBf16) | bit(kAmxTile))) {
+    return {IsaLevel::avx512_bf16, "the CPU has no AMX with bfloat16"};
   }
-  if (!has_bits(states, kTileStates)) return {IsaLevel::avx512, "the system does not save the AMX tiles"};
-  if (!request_amx()) return {IsaLevel::avx512, "the system refuses the AMX tiles"};
+  if (!has_bits(states, kTileStates))
+    return {IsaLevel::avx512_bf16, "the system does not save the AMX tiles"};
+  if (!request_amx()) return {IsaLevel::avx512_bf16, "the system refuses the AMX tiles"};
   return {IsaLevel::amx, ""};
 }
 #else
@@ -108,7 +110,7 @@ IsaLevel choose() {
           "), the best is ", isa_name(best_isa()));
     return level;
   }
-  fail(ErrorKind::runtime, "CTORCH_ISA: expected generic, avx2, avx512 or amx, got ", name);
+  fail(ErrorKind::runtime, "CTORCH_ISA: expected generic, avx2, avx512, avx512_bf16 or amx, got ", name);
 }
 
 }  // namespace

@@ -5,8 +5,8 @@
 
 namespace ctorch {
 
-enum class IsaLevel { generic, avx2, avx512, amx };
-inline constexpr int kNumIsaLevels = 4;
+enum class IsaLevel { generic, avx2, avx512, avx512_bf16, amx };
+inline constexpr int kNumIsaLevels = 5;
 
 const char* isa_name(IsaLevel level);
 // The best level of this machine that the operating system permits.

@@ -47,7 +47,7 @@ struct AttentionArgs {
   // Backward only. The gradients of key and value are added to what is there.
   AttentionRows<const void*> grad_out;
   AttentionRows<void*> grad_query, grad_key, grad_value;
-  void (*gemm)(const GemmArgs&);
+  GemmFn gemm;
 };
 
 struct AttentionTable {

@@ -16,6 +16,11 @@ namespace isa_avx512 {
 CT_KERNEL_FAMILIES(CT_DECLARE)
 }
 #endif
+#ifdef CTORCH_AVX512_BF16_KERNELS
+namespace isa_avx512_bf16 {
+CT_AVX512_BF16_FAMILIES(CT_DECLARE)
+}
+#endif
 #ifdef CTORCH_AMX_KERNELS
 namespace isa_amx {
 CT_AMX_FAMILIES(CT_DECLARE)
@@ -30,17 +35,24 @@ KernelTable make_table(IsaLevel level) {
 #define CT_FILL_GENERIC(Name, name) isa_generic::fill_##name(table.name);
 #define CT_FILL_AVX2(Name, name) isa_avx2::fill_##name(table.name);
 #define CT_FILL_AVX512(Name, name) isa_avx512::fill_##name(table.name);
+#define CT_FILL_AVX512_BF16(Name, name) isa_avx512_bf16::fill_##name(table.name);
 #define CT_FILL_AMX(Name, name) isa_amx::fill_##name(table.name);
   switch (level) {
     case IsaLevel::generic: CT_KERNEL_FAMILIES(CT_FILL_GENERIC) break;
 #ifdef CTORCH_X86_LEVELS
     case IsaLevel::avx2: CT_KERNEL_FAMILIES(CT_FILL_AVX2) break;
     case IsaLevel::avx512:
+    case IsaLevel::avx512_bf16:
     case IsaLevel::amx: CT_KERNEL_FAMILIES(CT_FILL_AVX512) break;
 #else
     default: fail(ErrorKind::runtime, "kernels: level ", isa_name(level), " is not built for this processor");
 #endif
   }
+#ifdef CTORCH_AVX512_BF16_KERNELS
+  if (level >= IsaLevel::avx512_bf16) {
+    CT_AVX512_BF16_FAMILIES(CT_FILL_AVX512_BF16)
+  }
+#endif
 #ifdef CTORCH_AMX_KERNELS
   if (level == IsaLevel::amx) {
     CT_AMX_FAMILIES(CT_FILL_AMX)
@@ -49,6 +61,7 @@ KernelTable make_table(IsaLevel level) {
 #undef CT_FILL_GENERIC
 #undef CT_FILL_AVX2
 #undef CT_FILL_AVX512
+#undef CT_FILL_AVX512_BF16
 #undef CT_FILL_AMX
   return table;
 }
@@ -62,6 +75,7 @@ const KernelTable& cpu_kernels(IsaLevel level) {
       make_table(IsaLevel::generic),
       make_table(best_isa() >= IsaLevel::avx2 ? IsaLevel::avx2 : IsaLevel::generic),
       make_table(best_isa() >= IsaLevel::avx512 ? IsaLevel::avx512 : IsaLevel::generic),
+      make_table(best_isa() >= IsaLevel::avx512_bf16 ? IsaLevel::avx512_bf16 : IsaLevel::generic),
       make_table(best_isa() >= IsaLevel::amx ? IsaLevel::amx : IsaLevel::generic),
   };
   return tables[static_cast<int>(level)];

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "core/dtype.h"
+#include "core/macros.h"
 
 namespace ctorch {
 
@@ -41,9 +42,11 @@ struct GemmArgs {
   GemmActivation activation = GemmActivation::none;
 };
 
+using GemmFn = void (*)(const GemmArgs&);
+
 struct GemmTable {
-  // Every dtype but bool.
-  void (*gemm)(const GemmArgs&);
+  GemmFn of[kNumDTypes];
+  CT_INLINE void gemm(const GemmArgs& g) const { of[static_cast<int>(g.dtype)](g); }
 };
 
 }  // namespace ctorch

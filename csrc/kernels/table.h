@@ -42,8 +42,10 @@
   X(Sort, sort)               \
   X(Update, update)
 
-// Families with kernels of their own at the level amx, which else is that of avx512:
-// kernels/cpu/amx/<family>.cpp replaces entries in isa_amx::fill_foo(FooTable&).
+// Families with kernels of their own at the level avx512_bf16, which else is that of avx512, and at amx,
+// which else is that of avx512_bf16: kernels/cpu/<level>/<family>.cpp replaces entries in
+// isa_<level>::fill_foo(FooTable&).
+#define CT_AVX512_BF16_FAMILIES(X) X(Gemm, gemm)
 #define CT_AMX_FAMILIES(X)
 
 namespace ctorch {

@@ -56,7 +56,7 @@ struct Operands {
             .value_width = v.sizes()[3],
             .scale = scale,
             .causal = causal,
-            .gemm = cpu_kernels().gemm.gemm};
+            .gemm = cpu_kernels().gemm.of[static_cast<int>(dtype)]};
     args.query = rows_of<const void*>(query);
     args.key = rows_of<const void*>(key);
     args.value = rows_of<const void*>(value);

@@ -13,6 +13,7 @@ TEST(CpuInfo, NamesAreThoseOfTheEnvironmentVariable) {
   EXPECT_STREQ(isa_name(IsaLevel::generic), "generic");
   EXPECT_STREQ(isa_name(IsaLevel::avx2), "avx2");
   EXPECT_STREQ(isa_name(IsaLevel::avx512), "avx512");
+  EXPECT_STREQ(isa_name(IsaLevel::avx512_bf16), "avx512_bf16");
   EXPECT_STREQ(isa_name(IsaLevel::amx), "amx");
 }
 
@@ -59,7 +60,7 @@ TEST(CpuInfoDeathTest, EnvironmentChoosesALowerLevel) {
 TEST(CpuInfoDeathTest, UnknownLevelIsAnErrorThatNamesIt) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   EXPECT_EXIT(exit_with_active_level("sse9"), testing::ExitedWithCode(100),
-              "expected generic, avx2, avx512 or amx, got sse9");
+              "expected generic, avx2, avx512, avx512_bf16 or amx, got sse9");
 }
 
 TEST(CpuInfo, EveryLevelOfThisMachineHasATable) {

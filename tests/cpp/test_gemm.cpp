@@ -95,7 +95,8 @@ class Gemm : public testing::TestWithParam<IsaLevel> {
   }
 };
 INSTANTIATE_TEST_SUITE_P(Levels, Gemm,
-                         testing::Values(IsaLevel::generic, IsaLevel::avx2, IsaLevel::avx512, IsaLevel::amx),
+                         testing::Values(IsaLevel::generic, IsaLevel::avx2, IsaLevel::avx512,
+                                         IsaLevel::avx512_bf16, IsaLevel::amx),
                          [](const auto& info) { return std::string(isa_name(info.param)); });
 
 // The rounding error of a sum grows like the square root of its length, and stays under it.

@@ -14,12 +14,13 @@
 namespace ctorch::CT_ISA {
 namespace {
 
-// Operands of one tile. Which of the members count depends on the variant.
-template <class S>
+// Operands of one tile, of elements E that are summed in S. Which of the members count depends on the
+// variant.
+template <class E, class S = E>
 struct TileArgs {
   int64_t k;
-  const S* a;
-  const S* b;
+  const E* a;
+  const E* b;
   S* tile;
   int64_t a_row, a_k;     // strided A: element (i, p) at a[i * a_row + p * a_k]
   int64_t b_k;            // row p of B at b + p * b_k
@@ -125,14 +126,14 @@ void tile_product_gathered(const TileArgs<S>& t) {
   store_tile<S, MR, NV>(acc, t.tile);
 }
 
-template <class S>
-using TileKernel = void (*)(const TileArgs<S>&);
+template <class E, class S = E>
+using TileKernel = void (*)(const TileArgs<E, S>&);
 
 // The kernels of a variant for every tile size: kernels.get(rows, vectors).
-template <class S>
+template <class E, class S = E>
 struct TileKernels {
-  TileKernel<S> table[kTileVectors][GemmBlocks<S>::rows];
-  CT_INLINE TileKernel<S> get(int64_t rows, int64_t vectors) const { return table[vectors - 1][rows - 1]; }
+  TileKernel<E, S> table[kTileVectors][GemmBlocks<S>::rows];
+  CT_INLINE TileKernel<E, S> get(int64_t rows, int64_t vectors) const { return table[vectors - 1][rows - 1]; }
 };
 
 template <class S, template <class, int> class A, template <class, int> class B, int NV, int... I>

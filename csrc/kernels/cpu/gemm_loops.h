@@ -1,0 +1,250 @@
+// The loops of a matrix product around the register tile, for any format of the packed panels.
+#pragma once
+
+#include <algorithm>
+
+#include "core/parallel.h"
+#include "core/scratch.h"
+#include "kernels/cpu/gemm_micro.h"
+#include "kernels/cpu/gemm_pack.h"
+#include "kernels/cpu/gemm_write.h"
+#include "kernels/gemm.h"
+
+namespace ctorch::CT_ISA {
+namespace {
+
+// One product of elements T, computed in S, with results O: a(i, p) at a[i * a_row + p * a_k], b(p, j) at
+// b[p * b_k + j * b_col].
+template <class T, class S, class O = T>
+struct Product {
+  int64_t m, n, k;
+  const T* a;
+  int64_t a_row, a_k;
+  const T* b;
+  int64_t b_k, b_col;
+  WriteOut<O, S> out;
+};
+
+// c^T = b^T a^T.
+template <class T, class S, class O>
+void transpose(Product<T, S, O>& q) {
+  std::swap(q.m, q.n);
+  std::swap(q.a, q.b);
+  const int64_t a_row = q.a_row, a_k = q.a_k;
+  q.a_row = q.b_col, q.a_k = q.b_k;
+  q.b_col = a_row, q.b_k = a_k;
+  std::swap(q.out.c_row, q.out.c_col);
+  std::swap(q.out.d_row, q.out.d_col);
+}
+
+// Panels of what is summed: elements T converted to S.
+template <class T, class S>
+struct PlainFormat {
+  using Input = T;
+  using Element = S;
+  using Sum = S;
+  static constexpr int64_t step = 1;
+  static constexpr bool in_place = std::is_same_v<T, S>;
+  // Half types have no room for partial sums in the result, so they take all of k at once (see product()).
+  static constexpr int64_t depth = in_place ? GemmBlocks<S>::depth : GemmBlocks<S>::half_depth;
+
+  static void pack(S* panel, int64_t width, int64_t rows, int64_t k, const T* src, int64_t row,
+                   int64_t k_stride) {
+    pack_panel(panel, width, rows, k, src, row, k_stride);
+  }
+  static constexpr const TileKernels<S>& packed_tiles() { return kPackedTiles<S>; }
+};
+
+// The loops of a product of any size, around packed slabs of A and B. One slab of each is packed by all
+// threads, then all threads work on tasks, rectangles of the result.
+//
+// Format says what the packed panels hold: Elements, each for `step` neighbours in k; how they are packed,
+// and the kernels that read them; whether operands may be read in place; and the greatest depth of a block of
+// k.
+template <class Format, class O>
+class BlockedProduct {
+  using T = typename Format::Input;
+  using S = typename Format::Sum;
+  using Element = typename Format::Element;
+  using Blocks = GemmBlocks<S>;
+
+ public:
+  explicit BlockedProduct(const Product<T, S, O>& q) : q_(q) {
+    const int64_t k_blocks = ceil_div(q.k, Format::depth);
+    depth_ = ceil_div(ceil_div(q.k, k_blocks), Format::step) * Format::step;
+    slab_rows_ = std::min(q.m, Blocks::slab_rows);
+    slab_cols_ = std::min(q.n, Blocks::slab_cols);
+    // Operands are read in place where packing would cost more than it saves: few panels use them, or they
+    // fit the L1.
+    constexpr bool in_place = Format::in_place;
+    b_in_place_ = in_place && q.b_col == 1 && (q.m <= 2 * Blocks::rows || q.k * q.n <= kSmallOperand);
+    a_in_place_ = in_place && (q.n <= 2 * Blocks::cols || (q.a_k == 1 && q.m * q.k <= kSmallOperand));
+  }
+
+  void run() {
+    const int64_t steps = depth_ / Format::step;
+    Scratch a_buffer(static_cast<size_t>(a_in_place_ ? 0 : slab_rows_ * steps) * sizeof(Element));
+    Scratch b_buffer(static_cast<size_t>(ceil_div(slab_cols_, Blocks::cols) * Blocks::cols * steps) *
+                     sizeof(Element));
+    a_packed_ = a_buffer.template as<Element>();
+    b_packed_ = b_buffer.template as<Element>();
+    for (int64_t j = 0; j < q_.n; j += slab_cols_) {
+      for (int64_t p = 0; p < q_.k; p += depth_) {
+        for (int64_t i = 0; i < q_.m; i += slab_rows_) slab(i, j, p);
+      }
+    }
+  }
+
+ private:
+  void slab(int64_t i0, int64_t j0, int64_t p0) {
+    i0_ = i0, j0_ = j0, p0_ = p0;
+    m_ = std::min(slab_rows_, q_.m - i0);
+    n_ = std::min(slab_cols_, q_.n - j0);
+    k_ = std::min(depth_, q_.k - p0);
+    steps_ = ceil_div(k_, Format::step);
+    out_ = for_k_block(q_.out, p0 == 0, p0 + k_ == q_.k);
+    pack();
+    multiply();
+  }
+
+  void pack() {
+    const Panels rows(m_, Blocks::rows);
+    const int64_t a_panels = a_in_place_ ? 0 : rows.count;
+    const int64_t b_panels = i0_ > 0 ? 0 : ceil_div(n_, Blocks::cols);
+    const int64_t grain = std::max<int64_t>(1, kPackGrain / (Blocks::cols * k_));
+    parallel_for(0, a_panels + b_panels, grain, [&](int64_t from, int64_t to) {
+      for (int64_t i = from; i < to; ++i) {
+        if (i < b_panels) {
+          pack_b(i);
+        } else {
+          const int64_t first = rows.start(i - b_panels), count = rows.rows(i - b_panels);
+          Format::pack(a_packed_ + first * steps_, count, count, k_,
+                       q_.a + (i0_ + first) * q_.a_row + p0_ * q_.a_k, q_.a_row, q_.a_k);
+        }
+      }
+    });
+  }
+
+  void pack_b(int64_t panel) {
+    const int64_t j = panel * Blocks::cols;
+    const int64_t cols = std::min(Blocks::cols, n_ - j);
+    if (b_in_place_ && cols == Blocks::cols) return;
+    Format::pack(b_packed_ + j * steps_, ceil_div(cols, Blocks::lanes) * Blocks::lanes, cols, k_,
+                 q_.b + (j0_ + j) * q_.b_col + p0_ * q_.b_k, q_.b_col, q_.b_k);
+  }
+
+  void multiply() {
+    const Panels rows(m_, Blocks::rows);
+    const int64_t col_panels = ceil_div(n_, Blocks::cols);
+    // Rectangles of panels: as large as the caches like them, but enough of them for all threads.
+    int64_t high = std::min(rows.count, Blocks::task_row_panels),
+            wide = std::min(col_panels, Blocks::task_col_panels);
+    const int64_t tile_work = Blocks::rows * Blocks::cols * steps_;
+    const int64_t enough = 4 * num_threads();
+    while (ceil_div(rows.count, high) * ceil_div(col_panels, wide) < enough &&
+           high * wide * tile_work > 2 * kTaskWork) {
+      if (high >= 2 * wide) {
+        high = ceil_div(high, 2);
+      } else {
+        wide = ceil_div(wide, 2);
+      }
+    }
+    const int64_t down = ceil_div(rows.count, high), across = ceil_div(col_panels, wide);
+    const int64_t grain = std::max<int64_t>(1, kTaskWork / (high * wide * tile_work));
+    parallel_for(0, down * across, grain, [&](int64_t from, int64_t to) {
+      for (int64_t task = from; task < to; ++task) {
+        const int64_t i = task % down * high, j = task / down * wide;
+        rectangle(rows, i, std::min(i + high, rows.count), j, std::min(j + wide, col_panels));
+      }
+    });
+  }
+
+  // Panels [i_from, i_to) x [j_from, j_to) of the slab.
+  void rectangle(const Panels& panels, int64_t i_from, int64_t i_to, int64_t j_from, int64_t j_to) {
+    alignas(64) S tile[Blocks::rows * Blocks::cols];
+    TileArgs<Element, S> t{};
+    t.k = steps_;
+    t.tile = tile;
+    for (int64_t j = j_from; j < j_to; ++j) {
+      const int64_t col = j * Blocks::cols;
+      const int64_t cols = std::min(Blocks::cols, n_ - col);
+      const int64_t vectors = ceil_div(cols, Blocks::lanes);
+      t.b = b_packed_ + col * steps_;
+      t.b_k = vectors * Blocks::lanes;
+      if constexpr (Format::in_place) {
+        if (b_in_place_ && cols == Blocks::cols) {
+          t.b = q_.b + p0_ * q_.b_k + (j0_ + col);
+          t.b_k = q_.b_k;
+        }
+      }
+      for (int64_t i = i_from; i < i_to; ++i) {
+        const int64_t first = panels.start(i), rows = panels.rows(i);
+        prefetch_tile(out_, i0_ + first, j0_ + col, rows, cols);
+        if constexpr (Format::in_place) {
+          if (a_in_place_) {
+            t.a = q_.a + (i0_ + first) * q_.a_row + p0_ * q_.a_k;
+            t.a_row = q_.a_row;
+            t.a_k = q_.a_k;
+            kStridedTiles<S>.get(rows, vectors)(t);
+            write_tile(out_, i0_ + first, j0_ + col, rows, cols, tile, Blocks::cols);
+            continue;
+          }
+        }
+        t.a = a_packed_ + first * steps_;
+        Format::packed_tiles().get(rows, vectors)(t);
+        write_tile(out_, i0_ + first, j0_ + col, rows, cols, tile, Blocks::cols);
+      }
+    }
+  }
+
+  static constexpr int64_t kSmallOperand = 16384;
+  // Work that is worth a thread: elements to pack, multiply-adds.
+  static constexpr int64_t kPackGrain = 1 << 15, kTaskWork = 1 << 18;
+
+  const Product<T, S, O> q_;
+  int64_t depth_, slab_rows_, slab_cols_;
+  bool a_in_place_, b_in_place_;
+  Element* a_packed_ = nullptr;
+  Element* b_packed_ = nullptr;
+  int64_t i0_ = 0, j0_ = 0, p0_ = 0, m_ = 0, n_ = 0, k_ = 0, steps_ = 0;
+  WriteOut<O, S> out_{};
+};
+
+// Offsets of the operands of one matrix of the batch, in elements.
+struct BatchOffsets {
+  int64_t a = 0, b = 0, c = 0, d = 0;
+};
+BatchOffsets batch_offsets(const GemmArgs& g, int64_t index) {
+  BatchOffsets at;
+  for (int dim = g.batch_dims - 1; dim >= 0; --dim) {
+    const int64_t i = index % g.batch_size[dim];
+    index /= g.batch_size[dim];
+    at.a += i * g.a.batch[dim];
+    at.b += i * g.b.batch[dim];
+    at.c += i * g.c.batch[dim];
+    at.d += i * g.d.batch[dim];
+  }
+  return at;
+}
+
+// Run one product per matrix of the batch: in turn if each is large enough for all threads, else side by
+// side.
+template <class Body>
+void for_each_matrix(const GemmArgs& g, Body&& body) {
+  int64_t batch = 1;
+  for (int dim = 0; dim < g.batch_dims; ++dim) batch *= g.batch_size[dim];
+  if (batch == 0 || g.m == 0 || g.n == 0) return;
+  if (batch == 1) return body(batch_offsets(g, 0));
+  constexpr int64_t kWorth = 1 << 17, kLarge = 1 << 23;  // multiply-adds: worth a thread; worth all threads
+  const int64_t work = g.m * g.n * std::max<int64_t>(g.k, 1);
+  if (work >= kLarge && batch < 4 * num_threads()) {
+    for (int64_t i = 0; i < batch; ++i) body(batch_offsets(g, i));
+    return;
+  }
+  parallel_for(0, batch, std::max<int64_t>(1, kWorth / work), [&](int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; ++i) body(batch_offsets(g, i));
+  });
+}
+
+}  // namespace
+}  // namespace ctorch::CT_ISA
