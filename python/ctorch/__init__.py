@@ -49,7 +49,16 @@ from ctorch.random import *
 from ctorch.runtime import *
 from ctorch.serialization import load, save
 from ctorch.storage import TypedStorage, UntypedStorage
-from ctorch.nn.functional import celu, celu_, selu, selu_
+from ctorch.nn.functional import (
+    alpha_dropout,
+    celu,
+    celu_,
+    feature_alpha_dropout,
+    rrelu,
+    rrelu_,
+    selu,
+    selu_,
+)
 from ctorch import (
     __config__,
     backends,

@@ -39,6 +39,18 @@ from .losses import (
     smooth_l1_loss,
     soft_margin_loss,
 )
+from .margin_losses import (
+    cosine_embedding_loss,
+    gaussian_nll_loss,
+    hinge_embedding_loss,
+    margin_ranking_loss,
+    multi_margin_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
+    poisson_nll_loss,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
+)
 from .multihead import multi_head_attention_forward
 from .padding import pad
 from .patches import fold, unfold
@@ -96,6 +108,7 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
     "dropout",
@@ -107,6 +120,7 @@ __all__ = [
     "embedding",
     "feature_alpha_dropout",
     "fold",
+    "gaussian_nll_loss",
     "gelu",
     "glu",
     "group_norm",
@@ -116,6 +130,7 @@ __all__ = [
     "hardswish",
     "hardtanh",
     "hardtanh_",
+    "hinge_embedding_loss",
     "huber_loss",
     "instance_norm",
     "interpolate",
@@ -131,6 +146,7 @@ __all__ = [
     "lp_pool1d",
     "lp_pool2d",
     "lp_pool3d",
+    "margin_ranking_loss",
     "max_pool1d",
     "max_pool1d_with_indices",
     "max_pool2d",
@@ -143,6 +159,9 @@ __all__ = [
     "mish",
     "mse_loss",
     "multi_head_attention_forward",
+    "multi_margin_loss",
+    "multilabel_margin_loss",
+    "multilabel_soft_margin_loss",
     "nll_loss",
     "normalize",
     "one_hot",
@@ -150,11 +169,14 @@ __all__ = [
     "pairwise_distance",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "poisson_nll_loss",
     "prelu",
     "relu",
     "relu6",
     "relu_",
     "rms_norm",
+    "rrelu",
+    "rrelu_",
     "scaled_dot_product_attention",
     "selu",
     "selu_",
@@ -171,6 +193,8 @@ __all__ = [
     "tanhshrink",
     "threshold",
     "threshold_",
+    "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
     "unfold",
     "upsample",
     "upsample_bilinear",
@@ -326,6 +350,33 @@ def prelu(input: Tensor, weight: Tensor) -> Tensor:
     return ctorch.where(input > 0, input, weight * input)
 
 
+def _rrelu(input: Tensor, lower: float, upper: float, training: bool) -> Tensor:
+    if not training:
+        return _C.leaky_relu(input, (lower + upper) / 2)
+    below = input <= 0
+    # As PyTorch draws: in double precision, for the elements that need one, in their order.
+    drawn = _C.empty(int(below.sum()), dtype=_C.float64).uniform_(lower, upper)
+    return input * _C.ones_like(input).masked_scatter_(below, drawn.to(input.dtype))
+
+
+def rrelu(
+    input: Tensor,
+    lower: float = 1.0 / 8,
+    upper: float = 1.0 / 3,
+    training: bool = False,
+    inplace: bool = False,
+) -> Tensor:
+    """Return x where it is positive, else a * x, a drawn from [lower, upper) for each element.
+
+    Without ``training`` a is (lower + upper) / 2.
+    """
+    if lower > upper:
+        raise RuntimeError(
+            f"rrelu: Lower bound should be less than or equal to the upper bound, got {lower} and {upper}"
+        )
+    return maybe_inplace(inplace, _rrelu, input, lower, upper, training)
+
+
 def glu(input: Tensor, dim: int = -1) -> Tensor:
     """Return a * sigmoid(b), a and b the halves of ``input`` along ``dim``."""
     if input.dim() == 0:
@@ -473,6 +524,11 @@ def selu_(input: Tensor) -> Tensor:
 def celu_(input: Tensor, alpha: float = 1.0) -> Tensor:
     """celu() in place."""
     return celu(input, alpha, inplace=True)
+
+
+def rrelu_(input: Tensor, lower: float = 1.0 / 8, upper: float = 1.0 / 3, training: bool = False) -> Tensor:
+    """rrelu() in place."""
+    return rrelu(input, lower, upper, training, inplace=True)
 
 
 def threshold_(input: Tensor, threshold: float, value: float) -> Tensor:

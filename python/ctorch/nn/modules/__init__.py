@@ -16,6 +16,7 @@ from . import (
     instancenorm,
     linear,
     loss,
+    margin_loss,
     normalization,
     padding,
     pooling,
@@ -37,6 +38,7 @@ from .fold import *  # noqa: F403
 from .instancenorm import *  # noqa: F403
 from .linear import *  # noqa: F403
 from .loss import *  # noqa: F403
+from .margin_loss import *  # noqa: F403
 from .normalization import *  # noqa: F403
 from .padding import *  # noqa: F403
 from .pooling import *  # noqa: F403
@@ -59,6 +61,7 @@ __all__ = [
     *instancenorm.__all__,
     *linear.__all__,
     *loss.__all__,
+    *margin_loss.__all__,
     *normalization.__all__,
     *padding.__all__,
     *pooling.__all__,
