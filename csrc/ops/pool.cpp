@@ -1,9 +1,11 @@
 #include "ops/pool.h"
 
+#include <algorithm>
 #include <string>
 
 #include "kernels/table.h"
 #include "ops/copy.h"
+#include "ops/reduce.h"
 
 namespace ctorch::ops {
 namespace {
@@ -199,6 +201,13 @@ Tensor adaptive_avg_pool(const Tensor& input, int64_t dims, IntList output_size)
   const std::string op = op_name("adaptive_avg", dims);
   PoolArgs args{};
   fill_adaptive_axes(args, input.sizes(), dims, output_size, op);
+  const bool whole =
+      std::ranges::all_of(args.axis, [](const PoolAxis& a) { return a.y_size == 1 && a.x_size > 0; });
+  if (whole && is_floating(input.dtype()) && input.is_contiguous()) {
+    Dims reduced;
+    for (int64_t d = 1; d <= dims; ++d) reduced.push_back(-d);
+    return mean(input, IntList(reduced), true, std::nullopt);
+  }
   return run_mean(args, input, dims, op);
 }
 

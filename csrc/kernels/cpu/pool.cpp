@@ -272,6 +272,46 @@ CT_INLINE S divisor_of(const PoolArgs& g, const Window& d, const Window& h, cons
   return static_cast<S>((d.end - d.begin) * (h.end - h.begin) * (w.end - w.begin));
 }
 
+constexpr int64_t kLine = 1024;  // the longest row of x whose sums over the rows of a window are kept
+
+// A row of adaptive means: the rows of x under the window are added up as a whole, then each result takes its
+// part.
+template <class T, class S>
+void adaptive_row(const PoolArgs& g, const T* plane, const Window& wd, const Window& wh, T* y) {
+  const PoolAxis& aw = g.axis[2];
+  S line[kLine];
+  for (int64_t l = 0; l < aw.x_size; ++l) line[l] = S(0);
+  for (int64_t i = wd.begin; i < wd.end; ++i) {
+    for (int64_t j = wh.begin; j < wh.end; ++j) {
+      const T* row = plane + i * g.x_strides[2] + j * g.x_strides[3];
+      with_step(g.x_strides[4],
+                [&]<int kStep>() { add_pass<kStep>(line, row, g.x_strides[4], 0, aw.x_size); });
+    }
+  }
+  for (int64_t o = 0; o < aw.y_size; ++o) {
+    const Window ww = mean_window(aw, true, o);
+    S total = S(0);
+    for (int64_t l = ww.begin; l < ww.end; ++l) total += line[l];
+    y[o] = static_cast<T>(total / divisor_of<S>(g, wd, wh, ww));
+  }
+}
+// Its gradient: each result's share goes to the columns of its window, and the whole line to the rows of x.
+template <class T, class S>
+void adaptive_row_backward(const PoolArgs& g, const T* grad, const Window& wd, const Window& wh, S* sums) {
+  const PoolAxis& aw = g.axis[2];
+  S line[kLine];
+  for (int64_t l = 0; l < aw.x_size; ++l) line[l] = S(0);
+  for (int64_t o = 0; o < aw.y_size; ++o) {
+    const Window ww = mean_window(aw, true, o);
+    const S share = static_cast<S>(grad[o]) / divisor_of<S>(g, wd, wh, ww);
+    for (int64_t l = ww.begin; l < ww.end; ++l) line[l] += share;
+  }
+  for (int64_t i = wd.begin; i < wd.end; ++i) {
+    for (int64_t j = wh.begin; j < wh.end; ++j)
+      add_pass<1>(sums + (i * g.axis[1].x_size + j) * aw.x_size, line, 1, 0, aw.x_size);
+  }
+}
+
 template <class T, class S>
 void mean_windows(const PoolArgs& g) {
   const PoolAxis& aw = g.axis[2];
@@ -280,6 +320,7 @@ void mean_windows(const PoolArgs& g) {
     S sum[kRow];
     T* y = static_cast<T*>(g.y) + ((plane * g.axis[0].y_size + d) * g.axis[1].y_size + h) * width;
     const Window wd = mean_window(g.axis[0], g.adaptive, d), wh = mean_window(g.axis[1], g.adaptive, h);
+    if (g.adaptive && aw.x_size <= kLine) return adaptive_row<T, S>(g, plane_of<T>(g, plane), wd, wh, y);
     for (int64_t o0 = 0; o0 < width; o0 += kRow) {
       const int64_t count = std::min(kRow, width - o0);
       std::fill(sum, sum + count, S(0));
@@ -327,6 +368,10 @@ void mean_backward(const PoolArgs& g) {
       const Window wd = mean_window(g.axis[0], g.adaptive, d);
       for (int64_t h = 0; h < g.axis[1].y_size; ++h, grad += width) {
         const Window wh = mean_window(g.axis[1], g.adaptive, h);
+        if (g.adaptive && aw.x_size <= kLine) {
+          adaptive_row_backward<T, S>(g, grad, wd, wh, sums);
+          continue;
+        }
         for (int64_t o0 = 0; o0 < width; o0 += kRow) {
           const int64_t count = std::min(kRow, width - o0);
           for (int64_t o = 0; o < count; ++o) {
