@@ -219,3 +219,24 @@ def test_resample_refuses_tables_that_do_not_fit():
         ctorch._C._resample(x, where, weights[:1], 1)
     with pytest.raises(NotImplementedError, match="float32 or float64"):
         ctorch._C._resample(x.long(), where, weights, 1)
+
+
+@pytest.mark.parametrize("dtype", ("bool", "complex64", "float16", "bfloat16", "float64"))
+def test_blocks_of_dtypes_and_layouts(dtype):
+    def run(lib, x):
+        x = x.detach().transpose(2, 3)
+        x = (x > 0) if dtype == "bool" else x.to(getattr(lib, dtype))
+        columns = lib.nn.functional.unfold(x, (2, 3), padding=1, stride=(1, 2))
+        back = lib.nn.functional.fold(columns, x.shape[2:], (2, 3), padding=1, stride=(1, 2))
+        return tuple(t.float() if dtype == "bfloat16" else t for t in (columns, back))
+
+    same_function(run, array(2, 3, 6, 5), tol=2e-2 if dtype in ("float16", "bfloat16") else 2e-5)
+
+
+def test_blocks_that_lie_in_the_padding_alone():
+    for padding, stride in ((3, 1), (4, 2), ((0, 5), (1, 3))):
+        options = {"kernel_size": 2, "padding": padding, "stride": stride}
+        x = array(1, 2, 2, 3)
+        same_module(lambda nn: nn.Unfold(**options), x)
+        columns = array(*torch.nn.Unfold(**options)(torch.from_numpy(x)).shape)
+        same_module(lambda nn: nn.Fold((2, 3), **options), columns)

@@ -17,6 +17,7 @@
   X(loss)                 \
   X(matmul)               \
   X(norm)                 \
+  X(patches)              \
   X(pool)                 \
   X(random)               \
   X(reduce)               \

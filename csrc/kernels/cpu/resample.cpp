@@ -56,6 +56,18 @@ void backward(const ResampleArgs& g) {
   const T* weights = static_cast<const T*>(g.weights);
   const T* y = static_cast<const T*>(g.from);
   T* x = static_cast<T*>(g.to);
+  if (g.inner == 1) {
+    return parallel_for(0, g.outer, grain_of(g.y_size * g.taps), [&](int64_t from, int64_t to) {
+      for (int64_t o = from; o < to; ++o) {
+        T* row = x + o * g.x_size;
+        std::fill(row, row + g.x_size, T(0));
+        for (int64_t i = 0, t = 0; i < g.y_size; ++i) {
+          const T value = y[o * g.y_size + i];
+          for (int64_t end = t + g.taps; t < end; ++t) row[g.positions[t]] += weights[t] * value;
+        }
+      }
+    });
+  }
   const int64_t bands = (g.inner + kBand - 1) / kBand;
   const int64_t work = g.y_size * g.taps * std::min(g.inner, kBand);
   parallel_for(0, g.outer * bands, grain_of(work), [&](int64_t from, int64_t to) {
