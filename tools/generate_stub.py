@@ -211,6 +211,39 @@ def pybind_signature(doc: str | None, name: str) -> str:
     return f"({', '.join(listed)}) -> {kind}"
 
 
+def annotated_type(annotation: Any) -> str:
+    """A type written in Python's sources, as far as the stub knows it."""
+    text = str(annotation).removesuffix(" | None")
+    optional = " | None" if text != str(annotation) else ""
+    if text in {"int", "float", "bool", "str"}:
+        return f"builtins.{text}{optional}"
+    return f"Tensor{optional}" if text == "Tensor" else "None" if text == "None" else "Any"
+
+
+def python_signature(function: Any) -> str:
+    """The signature of a method written in Python."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return "(self, *args: Any, **kwargs: Any) -> Any"
+    parts, star = ["self"], False
+    for p in list(signature.parameters.values())[1:]:
+        kind = annotated_type(p.annotation) if p.annotation is not p.empty else "Any"
+        name = f"{p.name}_" if keyword.iskeyword(p.name) else p.name
+        if p.kind is p.VAR_POSITIONAL:
+            parts.append(f"*{name}: Any")
+            star = True
+        elif p.kind is p.VAR_KEYWORD:
+            parts.append(f"**{name}: Any")
+        else:
+            if p.kind is p.KEYWORD_ONLY and not star:
+                parts.append("*")
+                star = True
+            parts.append(f"{name}: {kind}" + (" = ..." if p.default is not p.empty else ""))
+    result = signature.return_annotation
+    return f"({', '.join(parts)}) -> {annotated_type(result) if result is not signature.empty else 'Any'}"
+
+
 def value_type(value: Any) -> str:
     kind = type(value)
     if kind.__module__ == "builtins":
@@ -235,6 +268,8 @@ def member_lines(name: str, value: Any, tensor: bool) -> list[str]:
         return ["    @staticmethod", f"    def {name}(*args: Any, **kwargs: Any) -> Any: ..."]
     if isinstance(value, classmethod) or type(value).__name__ == "classmethod_descriptor":
         return ["    @classmethod", f"    def {name}(cls, *args: Any, **kwargs: Any) -> Any: ..."]
+    if inspect.isfunction(value):
+        return [f"    def {name}{python_signature(value)}: ..."]
     if callable(value):
         return [f"    def {name}(self, *args: Any, **kwargs: Any) -> Any: ..."]
     return [f"    {name}: Any"]
