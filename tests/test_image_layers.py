@@ -240,3 +240,23 @@ def test_blocks_that_lie_in_the_padding_alone():
         same_module(lambda nn: nn.Unfold(**options), x)
         columns = array(*torch.nn.Unfold(**options)(torch.from_numpy(x)).shape)
         same_module(lambda nn: nn.Fold((2, 3), **options), columns)
+
+
+def test_edge_padding_refuses_what_the_tensor_does_not_have():
+    x = ctorch.ones(2, 3, 4)
+    for pad, mode in (([4, 0], "reflect"), ([-1, 0], "replicate"), ([1], "circular"), ([1, 1], "mirror")):
+        with pytest.raises(RuntimeError, match="pad"):
+            ctorch._C._edge_pad(x, pad, mode)
+    with pytest.raises(RuntimeError, match="pad"):
+        ctorch._C._edge_pad(ctorch.ones(2, 0), [1, 1], "replicate")
+    with pytest.raises(RuntimeError, match="pad_backward"):
+        ctorch._C._edge_pad_backward(x, [3, 3], "replicate")
+
+
+@pytest.mark.parametrize("mode", ("reflect", "replicate", "circular"))
+def test_edge_padding_keeps_channels_last(mode):
+    x = ctorch.from_numpy(array(2, 3, 4, 5)).contiguous(memory_format=ctorch.channels_last)
+    padded = F.pad(x, (2, 1, 0, 3), mode)
+    assert padded.is_contiguous(memory_format=ctorch.channels_last)
+    close(padded, torch.nn.functional.pad(torch.from_numpy(x.contiguous().numpy()), (2, 1, 0, 3), mode))
+    derivatives(lambda x: F.pad(x, (2, 1, 0, 3), mode) ** 2, array(1, 2, 4, 3))

@@ -10,6 +10,7 @@
   X(attention)            \
   X(conv)                 \
   X(create)               \
+  X(edge_pad)             \
   X(elementwise)          \
   X(index)                \
   X(indexing)             \

@@ -35,11 +35,15 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float 
     if mode not in ("reflect", "replicate", "circular"):
         raise NotImplementedError(f"Unrecognised padding mode {mode}")
     _check_combination(input, pad, mode)
-    for i in range(len(pad) // 2):
-        dim, before, after = input.dim() - 1 - i, pad[2 * i], pad[2 * i + 1]
-        if before or after:
-            input = input.index_select(dim, _pad_index(input.size(dim), before, after, mode))
-    return input
+    _check_sizes(input, pad, mode)
+    grow, crop = [max(width, 0) for width in pad], [min(width, 0) for width in pad]
+    if mode == "circular":  # what is taken away does not come back at the other end
+        if 0 in _padded(input, pad):
+            return _C.constant_pad_nd(input, pad)
+        input = _C.constant_pad_nd(input, crop) if any(crop) else input
+        return _C._edge_pad(input, grow, mode) if any(grow) else input
+    input = _C._edge_pad(input, grow, mode) if any(grow) else input
+    return _C.constant_pad_nd(input, crop) if any(crop) else input
 
 
 def _check_combination(input: Tensor, pad: Sequence[int], mode: str) -> None:
@@ -59,24 +63,21 @@ def _check_combination(input: Tensor, pad: Sequence[int], mode: str) -> None:
         raise NotImplementedError(f"pad: mode {mode} is not implemented for dtype bool")
 
 
-def _pad_index(size: int, before: int, after: int, mode: str) -> Tensor:
-    """Which element stands at each place of the padded dimension."""
-    limit = {"reflect": size - 1, "circular": size}.get(mode)
-    if limit is not None and max(before, after) > limit:
-        raise RuntimeError(
-            f"pad: mode {mode} adds at most {limit} elements to a dimension of size {size}, got "
-            f"({before}, {after})"
-        )
-    least = 0 if mode == "circular" else 1
-    if size + before + after < least:
-        raise RuntimeError(
-            f"pad: a dimension of size {size} is too small for padding ({before}, {after}): the result would "
-            f"have size {size + before + after}"
-        )
-    index = _C.arange(-before, size + after)
-    if mode == "circular":  # what is taken away does not come back at the other end
-        first, last = max(-before, 0), size - max(-after, 0)
-        return (index - first).remainder(last - first) + first
-    if mode == "replicate":
-        return index.clamp(0, size - 1)
-    return (size - 1) - ((size - 1) - index.abs()).abs()
+def _padded(input: Tensor, pad: Sequence[int]) -> list[int]:
+    """The new sizes of the padded dimensions, from the last on."""
+    return [input.size(-1 - i) + pad[2 * i] + pad[2 * i + 1] for i in range(len(pad) // 2)]
+
+
+def _check_sizes(input: Tensor, pad: Sequence[int], mode: str) -> None:
+    for i, padded in enumerate(_padded(input, pad)):
+        size, widths = input.size(-1 - i), (pad[2 * i], pad[2 * i + 1])
+        limit = {"reflect": size - 1, "circular": size}.get(mode)
+        if limit is not None and max(widths) > limit:
+            raise RuntimeError(
+                f"pad: mode {mode} adds at most {limit} elements to a dimension of size {size}, got {widths}"
+            )
+        if padded < (0 if mode == "circular" else 1):
+            raise RuntimeError(
+                f"pad: a dimension of size {size} is too small for padding {widths}: the result would have "
+                f"size {padded}"
+            )
