@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -294,3 +296,47 @@ def test_the_same_bits_for_every_number_of_threads():
         ctorch.set_num_threads(before)
     assert results[0].equal(results[1])
     assert results[0].equal(results[2])
+
+
+# ---- precision of float32 products
+
+
+@pytest.fixture
+def precision():
+    yield ctorch.set_float32_matmul_precision
+    ctorch.set_float32_matmul_precision("highest")
+
+
+SHAPES_OF_PRECISION = [(64, 64, 64), (33, 70, 301), (200, 17, 1030), (17, 300, 2), (100, 100, 5000)]
+
+
+@pytest.mark.parametrize("level, bound", [("highest", 1e-6), ("high", 3e-5), ("medium", 8e-3)])
+@pytest.mark.parametrize("m, n, k", SHAPES_OF_PRECISION)
+@pytest.mark.parametrize("turned", [False, True])
+def test_precision_bounds_the_error(precision, level, bound, m, n, k, turned):
+    ctorch.manual_seed(0)
+    a = ctorch.randn(k, m).t() if turned else ctorch.randn(m, k)
+    b = ctorch.randn(n, k).t() if turned else ctorch.randn(k, n)
+    exact = a.double() @ b.double()
+    precision(level)
+    assert ctorch.get_float32_matmul_precision() == level
+    # Errors of the factors are independent: they add up like the products themselves.
+    error = ((a @ b).double() - exact).abs().max().item()
+    assert error <= bound * k**0.5 * 3
+    added = ctorch.addmm(ctorch.ones(n), a, b, beta=2, alpha=0.5)
+    assert (added.double() - (2 + 0.5 * exact)).abs().max().item() <= bound * k**0.5 * 3
+
+
+def test_lower_precision_keeps_infinities_and_large_numbers_apart(precision):
+    precision("medium")
+    a = ctorch.zeros(64, 64)
+    b = ctorch.eye(64)
+    a[0, 0], a[1, 1], a[2, 2], a[3, 3] = 3.4e38, math.inf, math.nan, -3.4e38
+    product = a @ b
+    assert 3.3e38 < product[0, 0] < math.inf and -math.inf < product[3, 3] < -3.3e38
+    assert product[1, 1] == math.inf and product[2, 2].isnan()
+
+
+def test_an_unknown_precision_is_named(precision):
+    with pytest.raises(ValueError, match="'best'"):
+        precision("best")

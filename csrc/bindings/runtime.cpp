@@ -6,6 +6,7 @@
 #include "core/cpu_info.h"
 #include "core/float_mode.h"
 #include "core/parallel.h"
+#include "ops/matmul.h"
 
 namespace ctorch::py {
 namespace {
@@ -31,6 +32,8 @@ void set_threads(int n) {
   set_num_threads(n);
 }
 
+void set_matmul_precision(int level) { ops::set_matmul_precision(static_cast<GemmPrecision>(level)); }
+
 }  // namespace
 
 void init_runtime(pyb::module_& m) {
@@ -40,6 +43,8 @@ void init_runtime(pyb::module_& m) {
       "set_flush_denormal", &set_flush_denormal, pyb::arg("mode"),
       "Whether this thread, and the threads that work for it, take subnormal numbers as zero. Returns False "
       "where the processor cannot.");
+  m.def("_set_matmul_precision", &set_matmul_precision, pyb::arg("level"),
+        "What products of float32 may lose: 0 highest, 1 high, 2 medium.");
   m.def("_available_cpus", &available_cpus, "CPUs that this process may use.");
   m.def("memory_stats", &stats, "Counters of the memory for tensors: a dict of bytes and counts.");
   m.def("reset_peak_memory_stats", &reset_peak_memory_stats, "Set the peaks to the current values.");

@@ -12,6 +12,10 @@ inline constexpr int kMaxGemmBatchDims = 4;
 
 enum class GemmActivation : int8_t { none, relu };
 
+// How exact a product of float32 has to be: as one of float32; or as if its operands had first been rounded
+// to a sum of two bfloat16 numbers (high), to one (medium). A level may do better than it is asked to.
+enum class GemmPrecision : int8_t { highest, high, medium };
+
 // alpha and beta, in the form that the dtype needs.
 struct GemmFactor {
   double real = 1, imag = 0;
@@ -40,6 +44,7 @@ struct GemmArgs {
   bool conj_a = false;  // complex dtypes: the conjugate of a
   GemmFactor alpha, beta;
   GemmActivation activation = GemmActivation::none;
+  GemmPrecision precision = GemmPrecision::highest;  // float32 alone
 };
 
 using GemmFn = void (*)(const GemmArgs&);

@@ -1,5 +1,7 @@
 #include "ops/matmul.h"
 
+#include <atomic>
+
 #include "kernels/table.h"
 #include "ops/copy.h"
 #include "ops/elementwise.h"
@@ -107,6 +109,8 @@ void run_batches(GemmArgs args, const BatchDims& batch, size_t from) {
   cpu_kernels().gemm.gemm(args);
 }
 
+std::atomic<GemmPrecision> g_precision = GemmPrecision::highest;
+
 struct Factors {
   GemmFactor alpha, beta;
   bool conj_a = false;
@@ -125,7 +129,8 @@ void multiply(DType dtype, const Matrices& a, const Matrices& b, const Matrices&
                 .c = operand<void*>(c),
                 .conj_a = factors.conj_a,
                 .alpha = factors.alpha,
-                .beta = factors.beta};
+                .beta = factors.beta,
+                .precision = g_precision.load(std::memory_order_relaxed)};
   if (c.batch_sizes.empty()) {
     cpu_kernels().gemm.gemm(args);
   } else {
@@ -432,6 +437,10 @@ Tensor outer_as(const Tensor* input, const Tensor& vec1, const Tensor& vec2, con
 }
 
 }  // namespace
+
+void set_matmul_precision(GemmPrecision precision) {
+  g_precision.store(precision, std::memory_order_relaxed);
+}
 
 Tensor outer(const Tensor& input, const Tensor& vec2, Out out) {
   return outer_as(nullptr, input, vec2, int64_t{1}, int64_t{1}, out, "outer");

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/tensor.h"
+#include "kernels/gemm.h"
 
 namespace ctorch::ops {
 
@@ -28,6 +29,9 @@ Tensor addbmm(const Tensor& input, const Tensor& batch1, const Tensor& batch2, c
 Tensor outer(const Tensor& input, const Tensor& vec2, Out out = {});
 Tensor addr(const Tensor& input, const Tensor& vec1, const Tensor& vec2, const Scalar& beta,
             const Scalar& alpha, Out out = {});
+
+// What every product of float32 matrices may lose from now on, in every thread; see GemmPrecision.
+void set_matmul_precision(GemmPrecision precision);
 
 // input weight^T + bias over the last dim; weight is (out, in) or (in).
 Tensor linear(const Tensor& input, const Tensor& weight, const OptionalTensor& bias, Out out = {});

@@ -17,6 +17,13 @@ CT_INLINE Pair pair_of(BFloat16 first, BFloat16 second) {
   return first.bits | static_cast<Pair>(second.bits) << 16;
 }
 
+// Zeros for the rows that a panel has and the strip has not.
+void fill_missing(Pair* panel, int64_t width, int64_t rows, int64_t steps) {
+  for (int64_t p = 0; p < steps && rows < width; ++p) {
+    for (int64_t i = rows; i < width; ++i) panel[p * width + i] = 0;
+  }
+}
+
 // Element (i, p) of the strip at src[i * row + p * k_stride]; pair (i, p / 2) goes to panel[p / 2 * width +
 // i].
 void pack_pairs(Pair* panel, int64_t width, int64_t rows, int64_t k, const BFloat16* src, int64_t row,
@@ -43,11 +50,53 @@ void pack_pairs(Pair* panel, int64_t width, int64_t rows, int64_t k, const BFloa
     const BFloat16* at = src + 2 * whole * k_stride;
     for (int64_t i = 0; i < rows; ++i) panel[whole * width + i] = at[i * row].bits;
   }
-  if (rows < width) {
-    for (int64_t p = 0; p < whole + k % 2; ++p) {
-      for (int64_t i = rows; i < width; ++i) panel[p * width + i] = 0;
+  fill_missing(panel, width, rows, whole + k % 2);
+}
+
+// A float rounded to bfloat16. Beyond the greatest finite bfloat16 it becomes that one: only infinities are
+// infinite.
+CT_INLINE BFloat16 rounded(float x) {
+  constexpr float kLargest = 0x1.fep127f;
+  const float bounded = x > kLargest && x < __builtin_inff()     ? kLargest
+                        : x < -kLargest && x > -__builtin_inff() ? -kLargest
+                                                                 : x;
+  return BFloat16(bounded);
+}
+
+// The same strip of floats, rounded on the way.
+void pack_pairs(Pair* panel, int64_t width, int64_t rows, int64_t k, const float* src, int64_t row,
+                int64_t k_stride) {
+  constexpr int64_t kRun = 256,
+                    lanes = kLanes<Pair>;  // pairs of a row that are rounded before they are transposed
+  const int64_t whole = k / 2;
+  if (k_stride == 1) {
+    alignas(64) Pair run[lanes * kRun];
+    for (int64_t p = 0; p < whole; p += kRun) {
+      const int64_t n = std::min(kRun, whole - p);
+      for (int64_t i = 0; i < rows; i += lanes) {
+        const int64_t count = std::min(lanes, rows - i);
+        for (int64_t r = 0; r < count; ++r) {
+          const float* at = src + (i + r) * row + 2 * p;
+          for (int64_t l = 0; l < n; ++l)
+            run[r * kRun + l] = pair_of(rounded(at[2 * l]), rounded(at[2 * l + 1]));
+        }
+        pack_rows_along_k<Pair>(panel + p * width + i, width, count, n, run, kRun);
+      }
+    }
+  } else {
+    for (int64_t p = 0; p < whole; ++p) {
+      const float *first = src + 2 * p * k_stride, *second = first + k_stride;
+      Pair* to = panel + p * width;
+      if (row == 1) {
+        for (int64_t i = 0; i < rows; ++i) to[i] = pair_of(rounded(first[i]), rounded(second[i]));
+      } else {
+        for (int64_t i = 0; i < rows; ++i) to[i] = pair_of(rounded(first[i * row]), rounded(second[i * row]));
+      }
     }
   }
+  const float* last = src + 2 * whole * k_stride;
+  for (int64_t i = 0; i < rows && k % 2; ++i) panel[whole * width + i] = rounded(last[i * row]).bits;
+  fill_missing(panel, width, rows, whole + k % 2);
 }
 
 template <int MR, int NV>
@@ -85,57 +134,78 @@ constexpr TileKernels<Pair, float> make_pair_tiles(std::integer_sequence<int, J.
 }
 constexpr TileKernels<Pair, float> kPairTiles = make_pair_tiles(TileWidths());
 
+// Of operands T. Sums of several blocks of k have room in a result of floats, not in one of bfloat16.
+template <class T>
 struct PairFormat {
-  using Input = BFloat16;
+  using Input = T;
   using Element = Pair;
   using Sum = float;
   static constexpr int64_t step = 2;
   static constexpr bool in_place = false;
-  // As many bytes of a panel as those of the half types that are converted.
-  static constexpr int64_t depth = 2 * GemmBlocks<float>::half_depth;
+  // As many bytes of a panel as the plain kernels have.
+  static constexpr int64_t depth =
+      2 * (std::is_same_v<T, float> ? GemmBlocks<float>::depth : GemmBlocks<float>::half_depth);
 
-  static void pack(Pair* panel, int64_t width, int64_t rows, int64_t k, const BFloat16* src, int64_t row,
+  static void pack(Pair* panel, int64_t width, int64_t rows, int64_t k, const T* src, int64_t row,
                    int64_t k_stride) {
     pack_pairs(panel, width, rows, k, src, row, k_stride);
   }
   static constexpr const TileKernels<Pair, float>& packed_tiles() { return kPairTiles; }
 };
 
+void product(Product<float, float> q) {
+  if (q.out.c_col != 1 && q.out.c_row == 1) transpose(q);
+  BlockedProduct<PairFormat<float>, float>(q).run();
+}
 void product(Product<BFloat16, float> q) {
   if (q.out.c_col != 1 && q.out.c_row == 1) transpose(q);
-  if (q.k <= PairFormat::depth) return BlockedProduct<PairFormat, BFloat16>(q).run();
-  // The result has no room for sums of several blocks of k.
+  if (q.k <= PairFormat<BFloat16>::depth) return BlockedProduct<PairFormat<BFloat16>, BFloat16>(q).run();
   Scratch buffer(static_cast<size_t>(q.m * q.n) * sizeof(float));
   float* sums = buffer.as<float>();
   const WriteOut<float, float> out{sums, q.n, 1, nullptr, 0, 0, 1, 0, GemmActivation::none};
-  BlockedProduct<PairFormat, float>({q.m, q.n, q.k, q.a, q.a_row, q.a_k, q.b, q.b_k, q.b_col, out}).run();
+  BlockedProduct<PairFormat<BFloat16>, float>({q.m, q.n, q.k, q.a, q.a_row, q.a_k, q.b, q.b_k, q.b_col, out})
+      .run();
   parallel_for(0, q.m, 1 + 32768 / q.n, [&](int64_t from, int64_t to) {
     write_tile(q.out, from, 0, to - from, q.n, sums + from * q.n, q.n);
   });
 }
 
-GemmFn g_plain = nullptr;  // the kernel that converts, for what is bound by memory or too small to pack
+// The kernels that convert, for what is bound by memory, or too small to pack, or has to be exact.
+GemmFn g_plain_bfloat16 = nullptr, g_plain_float32 = nullptr;
 
-void gemm(const GemmArgs& g) {
+bool worth_packing(const GemmArgs& g) {
   constexpr int64_t kFew = 16, kLeastWork = 32 * 32 * 32;
-  if (g.m <= kFew || g.n <= kFew || g.k < 2 || g.m * g.n * g.k <= kLeastWork) return g_plain(g);
+  return g.m > kFew && g.n > kFew && g.k >= 2 && g.m * g.n * g.k > kLeastWork;
+}
+
+template <class T>
+void gemm(const GemmArgs& g) {
   FlushDenormals flush;
   const auto alpha = static_cast<float>(g.alpha.real), beta = static_cast<float>(g.beta.real);
   for_each_matrix(g, [&](const BatchOffsets& at) {
-    const auto* d = static_cast<const BFloat16*>(g.d.data);
-    product({g.m, g.n, g.k, static_cast<const BFloat16*>(g.a.data) + at.a, g.a.row, g.a.col,
-             static_cast<const BFloat16*>(g.b.data) + at.b, g.b.row, g.b.col,
-             WriteOut<BFloat16, float>{static_cast<BFloat16*>(g.c.data) + at.c, g.c.row, g.c.col,
-                                       d ? d + at.d : nullptr, g.d.row, g.d.col, alpha, beta, g.activation}});
+    const T* d = static_cast<const T*>(g.d.data);
+    product(Product<T, float>{
+        g.m, g.n, g.k, static_cast<const T*>(g.a.data) + at.a, g.a.row, g.a.col,
+        static_cast<const T*>(g.b.data) + at.b, g.b.row, g.b.col,
+        WriteOut<T, float>{static_cast<T*>(g.c.data) + at.c, g.c.row, g.c.col, d ? d + at.d : nullptr,
+                           g.d.row, g.d.col, alpha, beta, g.activation}});
   });
+}
+
+void gemm_bfloat16(const GemmArgs& g) { worth_packing(g) ? gemm<BFloat16>(g) : g_plain_bfloat16(g); }
+void gemm_float32(const GemmArgs& g) {
+  g.precision == GemmPrecision::medium&& worth_packing(g) ? gemm<float>(g) : g_plain_float32(g);
 }
 
 }  // namespace
 
 void fill_gemm(GemmTable& table) {
-  GemmFn& entry = table.of[static_cast<int>(DType::bfloat16)];
-  g_plain = entry;
-  entry = gemm;
+  GemmFn &bfloat16 = table.of[static_cast<int>(DType::bfloat16)],
+         &float32 = table.of[static_cast<int>(DType::float32)];
+  g_plain_bfloat16 = bfloat16;
+  g_plain_float32 = float32;
+  bfloat16 = gemm_bfloat16;
+  float32 = gemm_float32;
 }
 
 }  // namespace ctorch::CT_ISA
