@@ -26,7 +26,8 @@ struct PairLossArgs {
   double scale;  // backward: a factor of every gradient
 };
 
-// float32 and float64 only. x is (samples, classes, inner), row-major; target has (samples, inner) class numbers.
+// float32 and float64 only. x is (samples, classes, inner), row-major; target has (samples, inner) class
+// numbers.
 struct ClassLossArgs {
   int64_t samples, classes, inner;
   const void* x;
