@@ -37,12 +37,12 @@ struct GemmOperand {
 struct GemmArgs {
   DType dtype;
   int64_t m, n, k;
-  GemmOperand<const void*> a, b, d;
-  GemmOperand<void*> c;
+  GemmOperand<const void*> a{}, b{}, d{};
+  GemmOperand<void*> c{};
   int batch_dims = 0;
   int64_t batch_size[kMaxGemmBatchDims] = {};
   bool conj_a = false;  // complex dtypes: the conjugate of a
-  GemmFactor alpha, beta;
+  GemmFactor alpha{}, beta{};
   GemmActivation activation = GemmActivation::none;
   GemmPrecision precision = GemmPrecision::highest;  // float32 alone
 };

@@ -35,7 +35,7 @@ Tensor empty_result(const Tensor& like, int64_t width, DType dtype) {
 struct Operands {
   DType dtype;  // of the computation: half types compute in float
   Tensor query, key, value, key_t, value_t, mask;
-  AttentionArgs args;
+  AttentionArgs args{};
 
   Operands(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& attn_mask, bool causal,
            double scale)
@@ -46,17 +46,17 @@ struct Operands {
     value = with_rows(v, dtype);
     key_t = contiguous(transpose(key, 2, 3));
     const Dims &s = q.sizes(), &ks = k.sizes();
-    args = {.dtype = dtype,
-            .batch = s[0],
-            .heads = s[1],
-            .group = ks[1] ? s[1] / ks[1] : 1,
-            .queries = s[2],
-            .keys = ks[2],
-            .width = s[3],
-            .value_width = v.sizes()[3],
-            .scale = scale,
-            .causal = causal,
-            .gemm = cpu_kernels().gemm.of[static_cast<int>(dtype)]};
+    args.dtype = dtype;
+    args.batch = s[0];
+    args.heads = s[1];
+    args.group = ks[1] ? s[1] / ks[1] : 1;
+    args.queries = s[2];
+    args.keys = ks[2];
+    args.width = s[3];
+    args.value_width = v.sizes()[3];
+    args.scale = scale;
+    args.causal = causal;
+    args.gemm = cpu_kernels().gemm.of[static_cast<int>(dtype)];
     args.query = rows_of<const void*>(query);
     args.key = rows_of<const void*>(key);
     args.value = rows_of<const void*>(value);
