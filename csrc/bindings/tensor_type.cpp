@@ -146,8 +146,12 @@ template <const char* const& Name, Reflected How, const char* const& SwappedName
 PyObject* nb_binary(PyObject* a, PyObject* b) {
   static Bound forward{Name}, backward{SwappedName};
   try {
+    if (CT_LIKELY(is_tensor(a) && is_tensor(b))) {
+      PyObject* args[] = {a, b};
+      return forward(args, 2);
+    }
     Object other;
-    if (CT_LIKELY(is_tensor(a))) {
+    if (is_tensor(a)) {
       if (!take_operand(b, other)) Py_RETURN_NOTIMPLEMENTED;
       PyObject* args[] = {a, other.get()};
       return forward(args, 2);

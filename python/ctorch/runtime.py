@@ -164,8 +164,8 @@ def set_float32_matmul_precision(precision: str) -> None:
     Args:
         precision: "highest", as float32; "high", as if each operand had been rounded to a sum of two bfloat16
             numbers; "medium", to one bfloat16 number (a relative error of 2^-9 per factor); sums are of float32
-            always. With "medium" products take half the time where the CPU has AVX-512 BF16; elsewhere, and with
-            "high", they are computed at "highest" so far.
+            always. "medium" uses the bfloat16 instructions where the CPU has AVX-512 BF16; elsewhere, and with "high",
+            products are computed at "highest" so far.
     Raises: ValueError for other names.
     """
     global _precision
