@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/conv_filter.h"
 #include "kernels/cpu/conv_forward.h"
+#include "kernels/cpu/conv_winograd.h"
 
 namespace ctorch::CT_ISA {
 namespace {
@@ -89,6 +90,17 @@ const T* bias_part(const ConvArgs& g, const Parts& parts, int which) {
   return g.bias && !parts.accumulate ? static_cast<const T*>(g.bias) + which : nullptr;
 }
 
+template <class T, class S>
+void sum_over_taps(const TapProduct<T, S>& p) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (WinogradConvolution::fits(p)) {
+      WinogradConvolution fast(p);
+      if (fast.wins() && fast.run()) return;
+    }
+  }
+  TapConvolution<T, S>(p).run();
+}
+
 bool is_empty(const int64_t* size) { return size[0] <= 0 || size[1] <= 0 || size[2] <= 0; }
 
 template <class T, class S>
@@ -109,7 +121,7 @@ void forward(const ConvArgs& g, const Parts& parts) {
     p.x_strides[d] = scale * g.x_strides[2 + d], p.y_strides[d] = scale * g.y_strides[2 + d];
   p.bias = bias_part<T>(g, parts, parts.y), p.bias_stride = scale * g.bias_stride;
   p.alpha = static_cast<S>(parts.sign), p.accumulate = parts.accumulate;
-  TapConvolution<T, S>(p).run();
+  sum_over_taps(p);
 }
 
 template <class T, class S>
@@ -139,7 +151,7 @@ void backward_x(const ConvArgs& g, const Parts& parts) {
         p.layout = backward_layout(g, table, phase);
         p.y = part<T>(g.x, parts.x);
         for (int d = 0; d < kConvDims; ++d) p.y += phase[d] * scale * g.x_strides[2 + d];
-        TapConvolution<T, S>(p).run();
+        sum_over_taps(p);
       }
     }
   }
