@@ -117,8 +117,7 @@ def run_case(case: dict[str, Any], sides: Sides, rounds: int, seconds: float, al
         row["differs"] = _differ(case, made["a"]["ok"], made["b"]["ok"])
         if row["differs"]:
             row["outputs"] = {s: made[s]["ok"] for s in sides}
-    if case["group"] in ("gemm", "conv"):
-        row["error"] = {s: sides[s].ask("error").get("error") for s in alive}
+    row["error"] = {s: sides[s].ask("error").get("error") for s in alive}
 
     done: list[dict[str, Any]] = []
     begin = time.time()

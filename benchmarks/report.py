@@ -38,6 +38,16 @@ def markdown_table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in lines)
 
 
+def between(document: str, name: str, tables: str) -> str:
+    """A document with the tables in place of what stands between its marks <!-- name --> and <!-- /name -->."""
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, found, rest = document.partition(start)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"the document has no marks {start} and {end}")
+    return f"{before}{start}\n{tables}\n{end}{after}"
+
+
 def cells(row: dict[str, Any], limits: Peaks) -> list[str]:
     """A case as a line of the table `HEAD`."""
     side = "b" if "b" in row["time"] else "a"
@@ -65,6 +75,10 @@ def cells(row: dict[str, Any], limits: Peaks) -> list[str]:
 SUMMARY_HEAD = ["group", "A/B", "timed", "A missing", "B missing", "differ"]
 
 
+def geometric_mean(values: Sequence[float]) -> float:
+    return math.exp(statistics.fmean(map(math.log, values)))
+
+
 def summary(rows: list[dict[str, Any]]) -> list[list[str]]:
     """Per group, of the undisturbed and of all: geometric mean of the ratios, and counts."""
     parts = {
@@ -73,10 +87,10 @@ def summary(rows: list[dict[str, Any]]) -> list[list[str]]:
     parts |= {"undisturbed": [r for r in rows if not r["disturbed"]], "all": rows}
     table = []
     for name, mine in parts.items():
-        logs = [math.log(r["ratio"]) for r in mine if "ratio" in r]
-        mean = math.exp(statistics.fmean(logs)) if logs else math.nan
+        ratios = [r["ratio"] for r in mine if "ratio" in r]
+        mean = geometric_mean(ratios) if ratios else math.nan
         missing = [sum(s in r["missing"] for r in mine) for s in "ab"]
-        counts = [len(logs), *missing, sum(bool(r.get("differs")) for r in mine)]
+        counts = [len(ratios), *missing, sum(bool(r.get("differs")) for r in mine)]
         table.append([name, f"{mean:.3f}", *map(str, counts)])
     return table
 

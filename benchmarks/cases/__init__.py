@@ -1,6 +1,18 @@
 """All benchmark cases, by family; importing this package fills `CASES`."""
 
-from . import autograd, conv, data, elementwise, gemm, linalg, overhead, random, reductions, train  # noqa: F401
+from . import (  # noqa: F401
+    autograd,
+    conv,
+    data,
+    elementwise,
+    gemm,
+    layers,
+    linalg,
+    overhead,
+    random,
+    reductions,
+    train,
+)
 from .base import CASES
 
 # What `--cases subset` runs.

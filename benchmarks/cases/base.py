@@ -68,6 +68,34 @@ def f64(t):
     return t.detach().double().numpy()
 
 
+def distance(out, ref):
+    """The greatest error of a result, over its greatest value; of several results, that of the worst."""
+    if isinstance(out, (tuple, list)):
+        return max(map(distance, out, ref))
+    return float(np.abs(out - ref).max() / np.abs(ref).max())
+
+
+def against_f64(work, *inputs):
+    """err(output) for a case that computes work(*inputs): the same in float64 is the reference."""
+
+    def arrays(out):
+        return [f64(t) for t in (out if isinstance(out, (tuple, list)) else (out,))]
+
+    def err(out):
+        return distance(arrays(out), arrays(work(*(x.detach().double() for x in inputs))))
+
+    return err
+
+
+def backward(work, *inputs, grad=None):
+    """The gradients of the inputs of work(*inputs), and its result, which is its own gradient if none is
+    given."""
+    leaves = [x.detach().requires_grad_() for x in inputs]
+    y = work(*leaves)
+    y.backward(y.detach() if grad is None else grad)
+    return [*(x.grad for x in leaves), y.detach()]
+
+
 def sub(T, name):
     return importlib.import_module(f"{T.__name__}.{name}")
 
