@@ -5,6 +5,7 @@
 #include "kernels/cpu/conv_filter.h"
 #include "kernels/cpu/conv_forward.h"
 #include "kernels/cpu/conv_winograd.h"
+#include "kernels/cpu/conv_winograd_filter.h"
 
 namespace ctorch::CT_ISA {
 namespace {
@@ -173,6 +174,12 @@ void backward_w(const ConvArgs& g, const Parts& parts) {
   for (int d = 0; d < kConvDims; ++d)
     p.x_strides[d] = scale * g.x_strides[2 + d], p.y_strides[d] = scale * g.y_strides[2 + d];
   p.alpha = static_cast<S>(parts.sign), p.accumulate = parts.accumulate;
+  if constexpr (std::is_same_v<T, float>) {
+    if (WinogradFilterGradient::fits(p)) {
+      WinogradFilterGradient fast(p);
+      if (fast.wins() && fast.run()) return;
+    }
+  }
   FilterGradient<T, S>(p).run();
 }
 
