@@ -186,6 +186,24 @@ void check_inner(const Tensor& a, const Tensor& b, int64_t k, int64_t other, con
   check(k == other, op, ": shapes cannot be multiplied, got ", a.sizes(), " and ", b.sizes());
 }
 
+// Whether, counted from the last dim, all sizes are alike or 1: in `a` alone, or on either side.
+bool can_expand(IntList a, IntList to, bool either = false) {
+  for (size_t i = 1; i <= std::min(a.size(), to.size()); ++i) {
+    const int64_t x = a[a.size() - i], y = to[to.size() - i];
+    if (x != y && x != 1 && !(either && y == 1)) return false;
+  }
+  return either || a.size() <= to.size();
+}
+
+// That the product can be taken, and the addend be broadcast to it.
+void check_sum(const Tensor& input, const Tensor& a, const Tensor& b, IntList sizes, bool factors_fit,
+               const char* op) {
+  check(factors_fit, op, ": shapes cannot be multiplied, got ", a.sizes(), " and ", b.sizes(), ", and input ",
+        input.sizes());
+  check(can_expand(input.sizes(), sizes), op, ": expected input to broadcast to ", ShapeText{sizes},
+        ", the product of ", a.sizes(), " and ", b.sizes(), ", got ", input.sizes());
+}
+
 // What goes with a product: the addend, seen in the result's shape, and the factors.
 struct Addend {
   Matrices view{};
@@ -312,6 +330,8 @@ std::optional<Matrices> folded(const Tensor& t) {
 // At least one operand has more than two dims.
 Tensor matmul_batched(const Tensor& input, const Tensor& other, Out out) {
   const Matrices a = left_operand(input), b = right_operand(other);
+  check(can_expand(a.batch_sizes, b.batch_sizes, true), "matmul: batches do not broadcast, got ",
+        input.sizes(), " and ", other.sizes());
   Dims sizes = broadcast_shapes(a.batch_sizes, b.batch_sizes, "matmul");
   const Dims batch = sizes;
   if (input.dim() > 1) sizes.push_back(a.rows);
@@ -383,9 +403,9 @@ Tensor addmm(const Tensor& input, const Tensor& mat1, const Tensor& mat2, const 
              const Scalar& alpha, Out out) {
   check_dims(mat1, 2, "addmm", "mat1");
   check_dims(mat2, 2, "addmm", "mat2");
-  check_inner(mat1, mat2, mat1.sizes()[1], mat2.sizes()[0], "addmm");
-  check_dtypes(mat1, mat2, "addmm");
   const int64_t sizes[] = {mat1.sizes()[0], mat2.sizes()[1]};
+  check_sum(input, mat1, mat2, sizes, mat1.sizes()[1] == mat2.sizes()[0], "addmm");
+  check_dtypes(mat1, mat2, "addmm");
   return add_product(input, mat1, mat2, sizes, beta, alpha, out, "addmm");
 }
 
@@ -393,7 +413,7 @@ Tensor addmv(const Tensor& input, const Tensor& mat, const Tensor& vec, const Sc
              const Scalar& alpha, Out out) {
   check(mat.dim() == 2 && vec.dim() == 1, "addmv: expected a matrix and a vector, got ", mat.sizes(), " and ",
         vec.sizes());
-  check_inner(mat, vec, mat.sizes()[1], vec.sizes()[0], "addmv");
+  check_sum(input, mat, vec, IntList(mat.sizes()).first(1), mat.sizes()[1] == vec.sizes()[0], "addmv");
   check_dtypes(mat, vec, "addmv");
   return add_product(input, mat, vec, IntList(mat.sizes()).first(1), beta, alpha, out, "addmv");
 }
@@ -452,32 +472,41 @@ Tensor addr(const Tensor& input, const Tensor& vec1, const Tensor& vec2, const S
 
 namespace {
 
-void check_batches(const Tensor& batch1, const Tensor& batch2, const char* op) {
+// The shape of one product of the batch.
+struct MatrixSizes {
+  int64_t batch, rows, cols;
+};
+MatrixSizes check_batches(const Tensor& batch1, const Tensor& batch2, const char* op) {
   check_dims(batch1, 3, op, "batch1");
   check_dims(batch2, 3, op, "batch2");
   check(batch1.sizes()[0] == batch2.sizes()[0], op, ": expected equal batches, got ", batch1.sizes(), " and ",
         batch2.sizes());
-  check_inner(batch1, batch2, batch1.sizes()[2], batch2.sizes()[1], op);
   check_dtypes(batch1, batch2, op);
+  return {batch1.sizes()[0], batch1.sizes()[1], batch2.sizes()[2]};
+}
+bool can_multiply(const Tensor& batch1, const Tensor& batch2) {
+  return batch1.sizes()[2] == batch2.sizes()[1];
 }
 
 }  // namespace
 
 Tensor baddbmm(const Tensor& input, const Tensor& batch1, const Tensor& batch2, const Scalar& beta,
                const Scalar& alpha, Out out) {
-  check_batches(batch1, batch2, "baddbmm");
-  const int64_t sizes[] = {batch1.sizes()[0], batch1.sizes()[1], batch2.sizes()[2]};
+  const MatrixSizes of = check_batches(batch1, batch2, "baddbmm");
+  const int64_t sizes[] = {of.batch, of.rows, of.cols};
+  check_sum(input, batch1, batch2, sizes, can_multiply(batch1, batch2), "baddbmm");
   return add_product(input, batch1, batch2, sizes, beta, alpha, out, "baddbmm");
 }
 
 Tensor addbmm(const Tensor& input, const Tensor& batch1, const Tensor& batch2, const Scalar& beta,
               const Scalar& alpha, Out out) {
-  check_batches(batch1, batch2, "addbmm");
+  const MatrixSizes of = check_batches(batch1, batch2, "addbmm");
+  const int64_t sizes[] = {of.rows, of.cols};
+  check_sum(input, batch1, batch2, sizes, can_multiply(batch1, batch2), "addbmm");
   check(input.dtype() == batch1.dtype(),
         "addbmm: expected input and the factors to have the same dtype, got ", input.dtype(), " and ",
         batch1.dtype());
   check_factors(batch1.dtype(), beta, alpha, false, "addbmm");
-  const int64_t sizes[] = {batch1.sizes()[1], batch2.sizes()[2]};
   Addend addend(input, sizes, beta, "addbmm");
   const Tensor* aside = out && is_aligned_with(input, *out.target) ? &batch1 : &input;
   Target target(sizes, batch1, out, {&batch1, &batch2, aside}, "addbmm");
@@ -514,7 +543,8 @@ Tensor linear(const Tensor& input, const Tensor& weight, const OptionalTensor& b
           bias->dtype());
     check(
         weight.dim() == 2 ? bias->dim() <= 1 && (bias->numel() == n || bias->numel() == 1) : bias->dim() == 0,
-        "linear: expected bias of shape (", n, "), got ", bias->sizes());
+        "linear: expected bias of shape (", n, "), got ", bias->sizes(), " for input ", input.sizes(),
+        " and weight ", weight.sizes());
   }
   Dims sizes = input.sizes();
   if (weight.dim() == 2) {

@@ -246,7 +246,7 @@ def tensordot(a: Tensor, b: Tensor, dims: Any = 2, out: Tensor | None = None) ->
         if a.size(i) != b.size(j) and 1 not in (a.size(i), b.size(j)):
             raise RuntimeError(
                 f"tensordot: contracted dimensions need to match, but first has size {a.size(i)} in dim {i} "
-                f"and second has size {b.size(j)} in dim {j}"
+                f"and second has size {b.size(j)} in dim {j}, got {tuple(a.shape)} and {tuple(b.shape)}"
             )
         # A dim of size 1 meets a longer one by broadcasting: that is summed here, in its own dtype.
         if a.size(i) != b.size(j):
@@ -279,8 +279,8 @@ def multi_dot(tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor
     for i, (left, right) in enumerate(pairwise(chain)):
         if left.size(1) != right.size(0):
             raise RuntimeError(
-                f"multi_dot: tensors {i} and {i + 1} with shapes {tuple(tensors[i].shape)} and "
-                f"{tuple(tensors[i + 1].shape)} cannot be multiplied"
+                f"multi_dot: tensors {i} and {i + 1} cannot be multiplied, got shapes "
+                f"{[tuple(t.shape) for t in tensors]}"
             )
     result = _multiply_chain(
         chain, _best_splits([chain[0].size(0), *(t.size(1) for t in chain)]), 0, len(chain) - 1

@@ -456,7 +456,7 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
     if (input1.size(-1), input2.size(-1)) != tuple(weight.shape[1:]):
         raise RuntimeError(
             f"bilinear: expected last dimensions {tuple(weight.shape[1:])} for weight {tuple(weight.shape)}, "
-            f"got {input1.size(-1)} and {input2.size(-1)}"
+            f"got inputs {tuple(input1.shape)} and {tuple(input2.shape)}"
         )
     result = ctorch.einsum("...i,oij,...j->...o", input1, weight, input2)
     return result if bias is None else result + bias
