@@ -2,6 +2,7 @@
 // (conv_taps.h).
 #include "kernels/conv.h"
 
+#include "kernels/cpu/conv_depthwise.h"
 #include "kernels/cpu/conv_filter.h"
 #include "kernels/cpu/conv_forward.h"
 #include "kernels/cpu/conv_winograd.h"
@@ -99,6 +100,7 @@ void sum_over_taps(const TapProduct<T, S>& p) {
       if (fast.wins() && fast.run()) return;
     }
   }
+  if (DepthwiseConvolution<T, S>::fits(p)) return DepthwiseConvolution<T, S>(p).run();
   TapConvolution<T, S>(p).run();
 }
 
@@ -180,6 +182,7 @@ void backward_w(const ConvArgs& g, const Parts& parts) {
       if (fast.wins() && fast.run()) return;
     }
   }
+  if (DepthwiseFilterGradient<T, S>::fits(p)) return DepthwiseFilterGradient<T, S>(p).run();
   FilterGradient<T, S>(p).run();
 }
 

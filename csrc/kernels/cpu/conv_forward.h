@@ -38,12 +38,13 @@ class TapConvolution {
 
   void run() {
     Scratch offsets(static_cast<size_t>(2 * depth_ + 1) * sizeof(int64_t));
-    Scratch filter(static_cast<size_t>(p_.groups * p_.rows * depth_) * sizeof(S));
     image_offset_ = offsets.as<int64_t>();
     int64_t* filter_offset = image_offset_ + depth_;
-    filter_ = filter.as<S>();
     l_.offsets(image_offset_, filter_offset, p_.w_strides);
-    if (depth_ > 0) {
+    filter_in_place_ = few_columns() && is_dense(filter_offset, depth_);
+    Scratch filter(filter_in_place_ ? 0 : static_cast<size_t>(p_.groups * p_.rows * depth_) * sizeof(S));
+    filter_ = filter.as<S>();
+    if (depth_ > 0 && !filter_in_place_) {
       const int64_t grain = std::max<int64_t>(1, kPackGrain / (Blocks::rows * depth_));
       parallel_for(0, p_.groups * panels_.count, grain, [&](int64_t from, int64_t to) {
         for (int64_t i = from; i < to; ++i) {
@@ -53,6 +54,7 @@ class TapConvolution {
         }
       });
     }
+    if (filter_in_place_ || joining_saves()) return images_joined();
     const int64_t images = p_.batch * p_.groups;
     const int64_t work = p_.rows * depth_ * tiles_ * Blocks::cols * l_.axis[0].grid;
     if (images >= 4 * num_threads() || work < kImageWork) {
@@ -111,25 +113,143 @@ class TapConvolution {
     T* y = p_.y + i / p_.groups * p_.y_image + group * p_.y_group;
     const T* bias = p_.bias ? p_.bias + group * p_.rows * p_.bias_stride : nullptr;
     alignas(64) S tile[Blocks::rows * Blocks::cols + Blocks::lanes];
+    alignas(64) S part[Blocks::rows * Blocks::cols];
     TileArgs<S> t{};
-    t.k = depth_;
-    t.offset = image_offset_;
-    t.tile = tile;
     for (int64_t begin = tile_from; begin < tile_to; begin += block) {
       const int64_t end = std::min(begin + block, tile_to);
       for (int64_t panel = panel_from; panel < panel_to; ++panel) {
         const int64_t first = panels_.start(panel), rows = panels_.rows(panel);
-        t.a = filter + first * depth_;
         for (int64_t at = begin; at < end; ++at) {
           const int64_t sheet = at / tiles_, column = at % tiles_ * Blocks::cols;
           const int64_t columns = std::min(Blocks::cols, l_.columns() - column);
           t.b = x + sheet * l_.sheet() + column;
-          kGatheredBTiles<S>.get(rows, ceil_div(columns, Blocks::lanes))(t);
+          const TileKernel<S> product = kGatheredBTiles<S>.get(rows, ceil_div(columns, Blocks::lanes));
+          for (int64_t k = 0; k == 0 || k < depth_; k += kDepth) {
+            t.k = std::min(kDepth, depth_ - k);
+            t.a = filter + first * depth_ + k * rows;
+            t.offset = image_offset_ + k;
+            t.tile = k == 0 ? tile : part;
+            product(t);
+            if (k > 0) add_tile(tile, part, rows);
+          }
           store(y + first * p_.y_row + sheet * p_.y_strides[0],
                 bias ? bias + first * p_.bias_stride : nullptr, tile, rows, column, columns);
         }
       }
     }
+  }
+
+  static void add_tile(S* sums, const S* part, int64_t rows) {
+    for (int64_t i = 0; i < rows * Blocks::cols; i += Blocks::lanes)
+      store_vector(sums + i, load_vector(sums + i) + load_vector(part + i));
+  }
+
+  // Small images: their points one after the other, without the gaps between rows, so that no column of a
+  // tile is computed in vain. The columns of a tile are then copied into a packed panel.
+  bool joining_saves() const {
+    if (p_.rows < 4 * Blocks::rows) return false;  // the copy would not pay
+    const int64_t apart = p_.batch * l_.axis[0].grid * ceil_div(l_.columns(), Blocks::lanes) * Blocks::lanes;
+    const int64_t joined = ceil_div(p_.batch * points(), Blocks::lanes) * Blocks::lanes;
+    return depth_ > 0 && apart * 10 > joined * 11;
+  }
+  // Few columns in all: a packed filter would hardly be used.
+  bool few_columns() const {
+    return std::is_same_v<T, S> && p_.rows >= 4 * Blocks::rows && p_.batch * points() <= 4 * Blocks::cols;
+  }
+  int64_t points() const { return l_.axis[0].grid * l_.axis[1].grid * l_.axis[2].grid; }
+
+  // Columns of a panel that follow one another in the image.
+  struct Run {
+    const S* x;
+    T* y;
+    int64_t at, count;
+  };
+
+  void images_joined() {
+    const int64_t most = std::clamp<int64_t>(kJoinedElements / l_.size(), 1, p_.batch);
+    Scratch laid_out((static_cast<size_t>(most * l_.size()) + TapLayout::kSlack) * sizeof(S));
+    S* x = laid_out.as<S>();
+    for (int64_t group = 0; group < p_.groups; ++group) {
+      for (int64_t first = 0; first < p_.batch; first += most) {
+        const int64_t images = std::min(most, p_.batch - first);
+        const int64_t grain = std::max<int64_t>(1, kPackGrain / (l_.channel + 1));
+        parallel_for(0, images * l_.channels, grain, [&](int64_t from, int64_t to) {
+          for (int64_t i = from; i < to; ++i) {
+            const int64_t at = i / l_.channels, channel = i % l_.channels;
+            lay_out(l_, x + at * l_.size(), image((first + at) * p_.groups + group), p_.x_channel,
+                    p_.x_strides, channel, channel + 1);
+          }
+        });
+        // Few panels of columns are shared by several tasks, each of which copies them.
+        const int64_t across = ceil_div(images * points(), Blocks::cols);
+        const int64_t down = std::clamp<int64_t>(2 * num_threads() / across, 1, panels_.count);
+        parallel_for(0, across * down, 1, [&](int64_t from, int64_t to) {
+          for (int64_t i = from; i < to; ++i) {
+            const int64_t part = i % down;
+            joined_panel(x, group, first, images, i / down, part * panels_.count / down,
+                         (part + 1) * panels_.count / down);
+          }
+        });
+      }
+    }
+  }
+
+  void joined_panel(const S* x, int64_t group, int64_t first_image, int64_t images, int64_t panel,
+                    int64_t row_from, int64_t row_to) const {
+    const int64_t begin = panel * Blocks::cols, columns = std::min(Blocks::cols, images * points() - begin);
+    Run runs[Blocks::cols];
+    int64_t count = 0;
+    const TapAxis &h = l_.axis[1], &w = l_.axis[2];
+    for (int64_t at = 0; at < columns; at += runs[count++].count) {
+      const int64_t image = (begin + at) / points(), point = (begin + at) % points();
+      const int64_t q[kConvDims] = {point / (h.grid * w.grid), point / w.grid % h.grid, point % w.grid};
+      T* y = p_.y + (first_image + image) * p_.y_image + group * p_.y_group;
+      for (int d = 0; d < kConvDims; ++d) y += q[d] * p_.y_strides[d];
+      runs[count] = {x + image * l_.size() + q[0] * l_.sheet() + q[1] * l_.extent[2] + q[2], y, at,
+                     std::min(w.grid - q[2], columns - at)};
+    }
+
+    const int64_t vectors = ceil_div(columns, Blocks::lanes);
+    Scratch memory(
+        static_cast<size_t>((std::min(kDepth, depth_) + 1 + panels_.count * Blocks::rows) * Blocks::cols) *
+        sizeof(S));
+    S* packed = memory.as<S>();
+    S* sums = packed + (std::min(kDepth, depth_) + 1) * Blocks::cols;
+    alignas(64) S part[Blocks::rows * Blocks::cols];
+    TileArgs<S> t{};
+    t.b = packed;
+    t.b_k = Blocks::cols;
+    for (int64_t k = 0; k < depth_; k += kDepth) {
+      t.k = std::min(kDepth, depth_ - k);
+      for (int64_t p = 0; p < t.k; ++p) {
+        // Whole vectors: what they write beyond a run, the next run or row overwrites.
+        for (int64_t r = 0; r < count; ++r) {
+          const S* from = runs[r].x + image_offset_[k + p];
+          S* to = packed + p * Blocks::cols + runs[r].at;
+          for (int64_t c = 0; c < runs[r].count; c += Blocks::lanes)
+            store_vector(to + c, load_vector(from + c));
+        }
+      }
+      for (int64_t i = row_from; i < row_to; ++i) {
+        const int64_t first = panels_.start(i), rows = panels_.rows(i);
+        t.tile = k == 0 ? sums + first * Blocks::cols : part;
+        if constexpr (std::is_same_v<T, S>) {
+          if (filter_in_place_) {
+            t.a = p_.w + group * p_.w_group + first * p_.w_row + k;
+            t.a_row = p_.w_row;
+            t.a_k = 1;
+          }
+        }
+        if (!filter_in_place_) t.a = filter_ + (group * p_.rows + first) * depth_ + k * rows;
+        (filter_in_place_ ? kStridedTiles<S> : kPackedTiles<S>).get(rows, vectors)(t);
+        if (k > 0) add_tile(sums + first * Blocks::cols, part, rows);
+      }
+    }
+    const int64_t row = panels_.start(row_from), rows = panels_.start(row_to) - row;
+    const T* bias = p_.bias ? p_.bias + (group * p_.rows + row) * p_.bias_stride : nullptr;
+    for (int64_t r = 0; r < count; ++r)
+      store_run(runs[r].y + row * p_.y_row, bias, sums + row * Blocks::cols + runs[r].at, rows,
+                runs[r].count);
   }
 
   // The columns of a tile that are points of the grid, row by row of the grid.
@@ -169,6 +289,11 @@ class TapConvolution {
   // Elements to pack, and multiply-adds, that are worth a thread; multiply-adds of an image that is worth all
   // threads.
   static constexpr int64_t kPackGrain = 1 << 15, kPieceWork = 1 << 18, kImageWork = 1 << 21;
+  // Terms that are summed at a stretch: the error of a long sum grows with its length, and a panel of columns
+  // stays in the L1 and L2.
+  static constexpr int64_t kDepth = 384;
+  // Elements of the images that are laid out at a time: 8 MB of floats.
+  static constexpr int64_t kJoinedElements = 1 << 21;
   // Elements of the image in one block: 512 KB of floats in an L2 of 1 MB or more.
   static constexpr int64_t kBlockElements = 1 << 17;
 
@@ -178,6 +303,7 @@ class TapConvolution {
   const int64_t depth_, tiles_;
   int64_t* image_offset_ = nullptr;
   S* filter_ = nullptr;
+  bool filter_in_place_ = false;
 };
 
 }  // namespace

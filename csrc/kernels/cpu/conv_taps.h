@@ -135,6 +135,12 @@ CT_INLINE void lay_out_row(S* to, int64_t extent, const T* x, int64_t size, int6
   if (pitch == 1) {
     for (; i + kLanes<S> <= high; i += kLanes<S>) store_vector(to + i, load_convert<S>(from + i));
   }
+  if constexpr (std::is_same_v<S, T>) {
+    if (pitch == 2) {
+      for (; i + kLanes<S> < high; i += kLanes<S>)
+        store_vector(to + i, even_lanes<S>(load_vector(from + 2 * i), load_vector(from + 2 * i + kLanes<S>)));
+    }
+  }
   for (; i < high; ++i) to[i] = static_cast<S>(from[i * pitch]);
   for (i = high; i < extent; ++i) to[i] = S(0);
 }
@@ -169,6 +175,14 @@ void lay_out(const TapLayout& l, S* to, const T* x, int64_t x_channel, const int
   }
 }
 
+// Whether the weights of a row lie one after the other.
+inline bool is_dense(const int64_t* offset, int64_t depth) {
+  if (depth == 0 || offset[depth - 1] != depth - 1) return false;
+  bool dense = true;
+  for (int64_t k = 0; k < depth; ++k) dense = dense && offset[k] == k;
+  return dense;
+}
+
 // The filter as panels of rows: element (row i of the panel, k) at panel[k * rows + i].
 template <class S, class T>
 void pack_filter(S* packed, const Panels& panels, int64_t panel, const T* w, int64_t w_row,
@@ -176,11 +190,7 @@ void pack_filter(S* packed, const Panels& panels, int64_t panel, const T* w, int
   const int64_t first = panels.start(panel), rows = panels.rows(panel);
   S* to = packed + first * depth;
   const T* from = w + first * w_row;
-  if (offset[depth - 1] == depth - 1) {  // offsets grow strictly in a dense filter: it is one run
-    bool dense = true;
-    for (int64_t k = 0; k < depth; ++k) dense = dense && offset[k] == k;
-    if (dense) return pack_panel(to, rows, rows, depth, from, w_row, int64_t{1});
-  }
+  if (is_dense(offset, depth)) return pack_panel(to, rows, rows, depth, from, w_row, int64_t{1});
   for (int64_t k = 0; k < depth; ++k) {
     for (int64_t i = 0; i < rows; ++i) to[k * rows + i] = static_cast<S>(from[i * w_row + offset[k]]);
   }

@@ -94,6 +94,16 @@ CT_INLINE typename Simd<S>::Vector load_convert(const T* p) {
   }
 }
 
+// kLanes<float> elements, rounded to nearest even.
+CT_INLINE void store_converted(BFloat16* p, Simd<float>::Vector v) {
+  typedef uint32_t Wide __attribute__((vector_size(kVectorBytes)));
+  typedef uint16_t Narrow __attribute__((vector_size(kVectorBytes / 2), aligned(2), may_alias));
+  const auto bits = reinterpret_cast<Wide>(v);
+  const Wide rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16, quiet_nan = Wide{} + 0x7fc0u;
+  *reinterpret_cast<Narrow*>(p) =
+      __builtin_convertvector((bits & 0x7fffffffu) > 0x7f800000u ? quiet_nan : rounded, Narrow);
+}
+
 template <class S>
 CT_INLINE S sum_lanes(typename Simd<S>::Vector v) {
   S lane[kLanes<S>];
@@ -112,6 +122,17 @@ CT_INLINE typename Simd<S>::Vector interleave(typename Simd<S>::Vector a, typena
                                               std::integer_sequence<int, L...>) {
   constexpr int n = static_cast<int>(kLanes<S>);
   return __builtin_shufflevector(a, b, (L / 2 + (kUpper ? n / 2 : 0) + (L % 2 ? n : 0))...);
+}
+
+// Lanes 0, 2, 4 ... of two vectors in turn.
+template <class S, int... L>
+CT_INLINE typename Simd<S>::Vector even_lanes(typename Simd<S>::Vector a, typename Simd<S>::Vector b,
+                                              std::integer_sequence<int, L...>) {
+  return __builtin_shufflevector(a, b, (2 * L)...);
+}
+template <class S>
+CT_INLINE typename Simd<S>::Vector even_lanes(typename Simd<S>::Vector a, typename Simd<S>::Vector b) {
+  return even_lanes<S>(a, b, std::make_integer_sequence<int, static_cast<int>(kLanes<S>)>());
 }
 
 // Transpose a square of kLanes x kLanes elements: log2(kLanes) rounds of interleaving row i with row i +
