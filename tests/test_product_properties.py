@@ -226,6 +226,7 @@ EQUATIONS += [
     "ij,jk,kl->il",
     "ij,jk,kl,lm->im",
 ]
+EQUATIONS += ["ijk,kjl->il", "jik,lkj->li", "ab,bc,cd,de,ef,fg,gh,ha->a"]
 EQUATIONS += ["abc,cd,de,bf->aef", "i,i,i->", "ab,bc,cb->a"]
 
 
@@ -243,6 +244,16 @@ def test_einsum_is_the_sum_that_its_equation_says(equation, lengths, dtype, seed
     summed = math.prod(length[x] for x in length if x not in output)
     got = ctorch.einsum(equation, *(tensor(a, dtype) for a in arrays))
     check(got, exact, np.asarray(size), summed + 3 * len(arrays), dtype)
+
+
+def test_einsum_multiplies_in_the_order_that_costs_least():
+    # From the left there would be a matrix of 256 GiB on the way.
+    column, row = ctorch.ones(2**18, 1), ctorch.ones(1, 2**18)
+    assert ctorch.einsum("ij,jk,kl->il", column, row, column).eq(2**18).all()
+    assert ctorch.einsum("kl,jk,ij->il", column, row, column).eq(2**18).all()
+    # With many operands the cheapest pair is next.
+    chain = "ab,bc,cd,de,ef,fg,gh,hi->ai"
+    assert ctorch.einsum(chain, *[row, column] * 4).item() == 2.0**72
 
 
 @given(sizes, sizes, depths, layouts, layouts, st.sampled_from(["float32", "float64", "bfloat16"]), seeds)

@@ -7,17 +7,21 @@ both and not kept) and the labels of one side alone, and becomes one batched mat
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from itertools import pairwise
+from functools import lru_cache
+from itertools import combinations, pairwise
 from math import prod
 from typing import Any
 
+from ctorch import _C
 from ctorch._C import Tensor
 from ctorch.runtime import broadcast_shapes
 
-__all__ = ["chain_matmul", "cross", "einsum", "kron", "tensordot"]
+__all__ = ["bilinear", "chain_matmul", "cross", "einsum", "kron", "tensordot"]
 
 Label = Hashable
 Labels = list[Label]
+
+_HALF = (_C.float16, _C.bfloat16)
 
 
 # ---- einsum ------------------------------------------------------------------------------------------------
@@ -44,6 +48,7 @@ def _split_term(term: str) -> list[Any]:
     return labels
 
 
+@lru_cache(1024)
 def _parse_equation(equation: str) -> tuple[list[list[Any]], list[Any] | None]:
     equation = equation.replace(" ", "")
     left, arrow, right = equation.partition("->")
@@ -137,6 +142,10 @@ def _drop(t: Tensor, labels: Labels, dims: list[int], how: str) -> tuple[Tensor,
     return t, [x for i, x in enumerate(labels) if i not in dims]
 
 
+def _by_stride(t: Tensor, labels: Labels) -> Labels:
+    return [labels[i] for i in sorted(range(len(labels)), key=lambda i: -t.stride(i))]
+
+
 def _arranged(t: Tensor, labels: Labels, groups: list[Labels]) -> Tensor:
     """t with its dims in the order of the groups, the last two groups joined into a dim each."""
     order = [labels.index(x) for group in groups for x in group]
@@ -160,10 +169,18 @@ def _contract(a: Tensor, la: Labels, b: Tensor, lb: Labels, keep: set[Label]) ->
     a, la = _drop(a, la, [i for i, x in enumerate(la) if x not in lb and x not in keep], "sum")
     b, lb = _drop(b, lb, [i for i, x in enumerate(lb) if x not in la and x not in keep], "sum")
     batch = [x for x in la if x in lb and x in keep]
-    summed = [x for x in la if x in lb and x not in keep]
-    only_a = [x for x in la if x not in lb]
-    only_b = [x for x in lb if x not in la]
+    # Dims that are joined into one come in the order of memory, where that spares a copy.
+    summed = _by_stride(*((a, la) if a.numel() >= b.numel() else (b, lb)))
+    summed = [x for x in summed if x in la and x in lb and x not in keep]
+    only_a = [x for x in _by_stride(a, la) if x not in lb]
+    only_b = [x for x in _by_stride(b, lb) if x not in la]
     labels = batch + only_a + only_b
+    if labels == batch != [] and a.dtype not in _HALF:  # where products may be rounded before they are added
+        left = a.permute([la.index(x) for x in batch + summed])
+        right = b.permute([lb.index(x) for x in batch + summed])
+        dims = list(range(len(batch), left.dim()))
+        product = left * right
+        return product.sum(dims, dtype=product.dtype) if dims else product, labels
     if not summed:
         left = a.permute([la.index(x) for x in batch + only_a])
         right = b.permute([lb.index(x) for x in batch + only_b])
@@ -177,13 +194,80 @@ def _contract(a: Tensor, la: Labels, b: Tensor, lb: Labels, keep: set[Label]) ->
     return product.reshape(sizes), labels
 
 
+# ---- the order of several contractions ---------------------------------------------------------------------
+
+Tree = Any  # the number of an operand, or a pair of trees
+
+
+def _contract_all(operands: list[Tensor], labels: list[Labels], output: Labels) -> tuple[Tensor, Labels]:
+    """The product of three or more operands, two at a time, in the order that costs least."""
+    size: dict[Label, int] = {}
+    for t, term in zip(operands, labels):
+        for label, n in zip(term, t.shape):
+            size[label] = max(size.get(label, 0), n)
+
+    def contract(tree: Tree) -> tuple[Tensor, Labels, set[int]]:
+        if isinstance(tree, int):
+            return operands[tree], labels[tree], {tree}
+        (a, la, left), (b, lb, right) = map(contract, tree)
+        inside = left | right
+        others = (term for i, term in enumerate(labels) if i not in inside)
+        return (*_contract(a, la, b, lb, set(output).union(*others)), inside)
+
+    tree = _best_tree(tuple(map(frozenset, labels)), frozenset(output), tuple(size.items()))
+    result, have, _ = contract(tree)
+    return result, have
+
+
+@lru_cache(1024)
+def _best_tree(
+    terms: tuple[frozenset[Label], ...], output: frozenset[Label], sizes: tuple[tuple[Label, int], ...]
+) -> Tree:
+    """The tree of contractions with the fewest products: of all trees for up to six operands, else by always
+    taking the two operands whose product is cheapest."""
+    size = dict(sizes)
+
+    def work(labels: frozenset[Label]) -> int:
+        return prod(size[x] for x in labels)
+
+    def left_over(inside: int) -> frozenset[Label]:
+        """The labels of a set of operands (a bit each) that others, or the output, still need."""
+        own: frozenset[Label] = frozenset().union(*(t for i, t in enumerate(terms) if inside >> i & 1))
+        return own & output.union(*(t for i, t in enumerate(terms) if not inside >> i & 1))
+
+    trees: list[tuple[int, Tree]] = [(1 << i, i) for i in range(len(terms))]
+    while len(trees) > 6:
+        left = {bits: left_over(bits) for bits, _ in trees}
+        one, two = min(combinations(trees, 2), key=lambda pair: work(left[pair[0][0]] | left[pair[1][0]]))
+        trees = [t for t in trees if t is not one and t is not two] + [(one[0] | two[0], (one[1], two[1]))]
+
+    best: dict[int, tuple[int, Tree]] = {bits: (0, tree) for bits, tree in trees}
+    left = {}
+    for count in range(1, len(trees) + 1):
+        for chosen in combinations(trees, count):
+            whole = sum(bits for bits, _ in chosen)
+            left[whole] = left_over(whole)
+            # The part that has the first operand, and what it leaves; the first of equally good ones.
+            first, *rest = (bits for bits, _ in chosen)
+            parts = (first + sum(more) for n in range(len(rest)) for more in combinations(rest, n))
+            costs = [
+                (best[a][0] + best[whole - a][0] + work(left[a] | left[whole - a]), i, a)
+                for i, a in enumerate(parts)
+            ]
+            if costs:
+                cost, _, a = min(costs)
+                best[whole] = (cost, (best[a][1], best[whole - a][1]))
+    return best[sum(bits for bits, _ in trees)][1]
+
+
 def einsum(*args: Any) -> Tensor:
     """Sum products of elements as an equation over labels of dims says: ``einsum("bij,bjk->bik", a, b)``.
 
     Args:
         args: an equation and the operands (or a list of them), or operands each followed by a list of labels
             in [0, 52), and at the end, if wanted, the labels of the output. An ellipsis stands for more dims,
-            which are broadcast; a label repeated in one operand takes the diagonal.
+            which are broadcast; a label repeated in one operand takes the diagonal. Three or more operands are
+            multiplied two at a time in the order that costs least.
     Returns: a tensor with the dims that the output names; without one, those of labels that appear once.
     """
     if len(args) < 2:
@@ -200,10 +284,12 @@ def einsum(*args: Any) -> Tensor:
     output = _output_labels(out, labels)
     operands, labels = (list(x) for x in zip(*map(_with_diagonals, operands, labels)))
     _check_sizes(operands, labels)
-    result, have = operands[0], labels[0]
-    for i in range(1, len(operands)):
-        keep = set(output).union(*labels[i + 1 :])
-        result, have = _contract(result, have, operands[i], labels[i], keep)
+    if len(operands) > 2:
+        result, have = _contract_all(operands, labels, output)
+    elif len(operands) == 2:
+        result, have = _contract(operands[0], labels[0], operands[1], labels[1], set(output))
+    else:
+        result, have = operands[0], labels[0]
     result, have = _drop(result, have, [i for i, x in enumerate(have) if x not in output], "sum")
     return result.permute([have.index(x) for x in output])
 
@@ -311,6 +397,29 @@ def _multiply_chain(chain: list[Tensor], split: dict[tuple[int, int], int], i: i
         return chain[i]
     k = split[i, j]
     return _multiply_chain(chain, split, i, k).mm(_multiply_chain(chain, split, k + 1, j))
+
+
+def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return ``input1^T weight[o] input2 + bias[o]`` for every output o.
+
+    Args:
+        input1: (*, H1).
+        input2: (*, H2).
+        weight: (O, H1, H2).
+    Returns: (*, O).
+    """
+    if input1.shape[:-1] != input2.shape[:-1]:
+        raise RuntimeError(
+            f"bilinear: expected inputs of equal leading shape, got {tuple(input1.shape)} and "
+            f"{tuple(input2.shape)}"
+        )
+    if (input1.size(-1), input2.size(-1)) != tuple(weight.shape[1:]):
+        raise RuntimeError(
+            f"bilinear: expected last dimensions {tuple(weight.shape[1:])} for weight {tuple(weight.shape)}, "
+            f"got inputs {tuple(input1.shape)} and {tuple(input2.shape)}"
+        )
+    result = einsum("...i,oij,...j->...o", input1, weight, input2)
+    return result if bias is None else result + bias
 
 
 def chain_matmul(*matrices: Tensor, out: Tensor | None = None) -> Tensor:

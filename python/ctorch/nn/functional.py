@@ -15,6 +15,7 @@ import ctorch
 
 from .. import _C
 from .._C import Tensor
+from .._einsum import bilinear
 from ..composite import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from .attention import scaled_dot_product_attention
 from .dropouts import (
@@ -437,29 +438,6 @@ def gumbel_softmax(
 
 
 # Layers -----------------------------------------------------------------------------------------------------
-
-
-def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return ``input1^T weight[o] input2 + bias[o]`` for every output o.
-
-    Args:
-        input1: (*, H1).
-        input2: (*, H2).
-        weight: (O, H1, H2).
-    Returns: (*, O).
-    """
-    if input1.shape[:-1] != input2.shape[:-1]:
-        raise RuntimeError(
-            f"bilinear: expected inputs of equal leading shape, got {tuple(input1.shape)} and "
-            f"{tuple(input2.shape)}"
-        )
-    if (input1.size(-1), input2.size(-1)) != tuple(weight.shape[1:]):
-        raise RuntimeError(
-            f"bilinear: expected last dimensions {tuple(weight.shape[1:])} for weight {tuple(weight.shape)}, "
-            f"got inputs {tuple(input1.shape)} and {tuple(input2.shape)}"
-        )
-    result = ctorch.einsum("...i,oij,...j->...o", input1, weight, input2)
-    return result if bias is None else result + bias
 
 
 def embedding(
