@@ -11,6 +11,8 @@ Kernels flush denormal numbers to zero: an operand or a partial sum may lose up 
 A convolution is a sum of the same kind over k = C kh kw products, but where it is computed by Winograd's method
 errors of some terms reach others of the same tile, so its bound is one for the whole result:
     max |error| <= 8 (k + 2) eps max |w| max |x|.
+In the worst case, when all rounding errors have the same sign, that could be exceeded (docs/products.md); as they are
+of either sign it is some thirty times what is seen.
 """
 
 from __future__ import annotations

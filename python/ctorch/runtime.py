@@ -163,9 +163,10 @@ def set_float32_matmul_precision(precision: str) -> None:
 
     Args:
         precision: "highest", as float32; "high", as if each operand had been rounded to a sum of two bfloat16
-            numbers; "medium", to one bfloat16 number (a relative error of 2^-9 per factor); sums are of float32
-            always. "medium" uses the bfloat16 instructions where the CPU has AVX-512 BF16; elsewhere, and with "high",
-            products are computed at "highest" so far.
+            numbers (a relative error of 2^-17 per factor); "medium", to one (2^-9 per factor). Sums are of float32
+            always. This is what may be lost, not what must be: a CPU with AMX takes six, three and one product of
+            bfloat16 numbers for one of floats; one with AVX-512 BF16 has a faster "medium" alone; all others compute
+            everything at "highest". docs/products.md has the measured errors and speeds.
     Raises: ValueError for other names.
     """
     global _precision
