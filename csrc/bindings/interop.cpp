@@ -111,7 +111,11 @@ DType dtype_of_dlpack(DLDataType dl) {
        static_cast<int>(dl.bits), " bits");
 }
 
-void delete_export(DLManagedTensor* managed) { delete static_cast<DLPackExport*>(managed->manager_ctx); }
+void delete_export(DLManagedTensor* managed) {
+  auto* exported = static_cast<DLPackExport*>(managed->manager_ctx);
+  exported->tensor.storage()->take_back();
+  delete exported;
+}
 
 void delete_capsule(PyObject* capsule) {
   if (!PyCapsule_IsValid(capsule, "dltensor")) return;  // consumed: the new owner deletes
@@ -134,6 +138,7 @@ pyb::object to_dlpack(const pyb::object& self) {
                             out->shape.data(),
                             out->strides.data(),
                             0};
+  t.storage()->lend();
   out->managed.manager_ctx = out;
   out->managed.deleter = delete_export;
   return pyb::reinterpret_steal<pyb::object>(
@@ -271,10 +276,14 @@ int tensor_getbuffer(PyObject* self, Py_buffer* view, int flags) {
   view->strides = strided ? geometry + t.dim() : nullptr;
   view->suboffsets = nullptr;
   view->internal = geometry;
+  t.storage()->lend();
   return 0;
 }
 
-void tensor_releasebuffer(PyObject*, Py_buffer* view) { delete[] static_cast<Py_ssize_t*>(view->internal); }
+void tensor_releasebuffer(PyObject* self, Py_buffer* view) {
+  as_tensor(self).storage()->take_back();
+  delete[] static_cast<Py_ssize_t*>(view->internal);
+}
 
 void init_interop(pyb::module_& m) {
   m.def("_from_buffer", &from_buffer, pyb::arg("source"), pyb::arg("writable_only") = false,

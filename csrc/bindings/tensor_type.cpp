@@ -510,6 +510,7 @@ PyObject* tensor_element_size(PyObject* p, PyObject*) {
 PyObject* tensor_storage_offset(PyObject* p, PyObject*) { return PyLong_FromLongLong(as_tensor(p).offset()); }
 PyObject* tensor_data_ptr(PyObject* p, PyObject*) {
   const Tensor& t = as_tensor(p);
+  t.storage()->lend();  // for good: nobody says when he forgets an address
   return PyLong_FromVoidPtr(t.numel() ? t.data() : nullptr);
 }
 

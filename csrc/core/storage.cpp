@@ -5,6 +5,7 @@
 
 #include "core/allocator.h"
 #include "core/error.h"
+#include "core/prepared.h"
 
 namespace ctorch {
 

@@ -77,9 +77,7 @@ class Tensor {
   }
 
   int64_t version() const { return impl_->storage->version(); }
-  void bump_version() const {
-    if (impl_->counts_writes) impl_->storage->bump_version();
-  }
+  void bump_version() const { impl_->storage->count_write(impl_->counts_writes); }
 
   // A view of the same storage. The geometry must lie within the storage (checked).
   Tensor view_as(Dims sizes, Dims strides, int64_t offset) const;

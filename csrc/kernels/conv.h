@@ -25,6 +25,8 @@ struct ConvArgs {
   // Added to what is written per channel (of y, or of x for backward_x); null for none.
   const void* bias = nullptr;
   int64_t bias_stride = 0;
+  // The filter as ConvTable::prepare() has written it for these arguments (of any batch), or null.
+  const void* prepared = nullptr;
 };
 
 // Each function computes one of the three tensors from the other two. float, double, half types (summed in
@@ -34,6 +36,10 @@ struct ConvTable {
   void (*backward_x)(
       const ConvArgs&);  // x, the gradient of the image, from y and w: also transposed convolution
   void (*backward_w)(const ConvArgs&);  // w, the gradient of the filter, from x and y
+  // Forward or backward_x bring the filter into a form of their own, of so many bytes (0: they read it as it
+  // is). A filter that is used again can be kept in this form.
+  int64_t (*prepared_bytes)(const ConvArgs&, bool backward_x);
+  void (*prepare)(const ConvArgs&, bool backward_x, void* to);
 };
 
 }  // namespace ctorch

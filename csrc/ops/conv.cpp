@@ -1,5 +1,6 @@
 #include "ops/conv.h"
 
+#include "core/prepared.h"
 #include "kernels/table.h"
 #include "ops/copy.h"
 
@@ -204,11 +205,21 @@ bool pointwise(const ConvArgs& a, bool backward) {
   return true;
 }
 
-void run_forward(const ConvArgs& a) {
-  if (!pointwise(a, false)) cpu_kernels().conv.forward(a);
-}
-void run_backward_x(const ConvArgs& a) {
-  if (!pointwise(a, true)) cpu_kernels().conv.backward_x(a);
+constexpr int64_t kLeastKept = 4096;  // bytes that are worth looking up
+
+// With the filter as the kernel wants it, where it is kept. A kernel's form of a filter depends on the filter
+// and on how it is applied, not on the images (but for the choice of the form, which its size tells).
+void run(const Tensor& weight, ConvArgs a, bool backward) {
+  if (pointwise(a, backward)) return;
+  const ConvTable& kernels = cpu_kernels().conv;
+  PreparedForm form;
+  if (const int64_t bytes = kernels.prepared_bytes(a, backward); bytes >= kLeastKept) {
+    PreparedKey key = {backward, a.groups};
+    for (int d = 0; d < kConvDims; ++d) key.insert(key.end(), {a.stride[d], a.padding[d], a.dilation[d]});
+    form = prepared_form(weight, std::move(key), bytes, [&](void* to) { kernels.prepare(a, backward, to); });
+    if (form) a.prepared = form->data();
+  }
+  backward ? kernels.backward_x(a) : kernels.forward(a);
 }
 
 }  // namespace
@@ -231,7 +242,7 @@ Tensor convolution(const Tensor& input, const Tensor& weight, const OptionalTens
     a.bias = bias->data();
     a.bias_stride = bias->strides()[0];
   }
-  g.transposed ? run_backward_x(a) : run_forward(a);
+  run(weight, a, g.transposed);
   return result;
 }
 
@@ -245,8 +256,9 @@ Tensor convolution_backward_input(const Tensor& grad_output, const Tensor& weigh
   const Tensor result = empty_in_format_of(grad_output, weight, input_size);
   if (result.numel() == 0) return result;
   if (grad_output.numel() == 0) return zero_(result);
-  g.transposed ? run_forward(make_args(g, result, weight, grad_output))
-               : run_backward_x(make_args(g, grad_output, weight, result));
+  run(weight,
+      g.transposed ? make_args(g, result, weight, grad_output) : make_args(g, grad_output, weight, result),
+      !g.transposed);
   return result;
 }
 

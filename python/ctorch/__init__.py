@@ -17,6 +17,7 @@ from ctorch._C import (
     device,
     dtype,
     empty_cache,
+    get_weight_cache_limit,
     get_default_dtype,
     get_num_threads,
     is_grad_enabled,
@@ -25,6 +26,7 @@ from ctorch._C import (
     memory_format,
     memory_stats,
     reset_peak_memory_stats,
+    set_weight_cache_limit,
     set_flush_denormal,
     set_num_threads,
 )

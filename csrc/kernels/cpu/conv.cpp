@@ -92,22 +92,45 @@ const T* bias_part(const ConvArgs& g, const Parts& parts, int which) {
   return g.bias && !parts.accumulate ? static_cast<const T*>(g.bias) + which : nullptr;
 }
 
-template <class T, class S>
-void sum_over_taps(const TapProduct<T, S>& p) {
+// The way in which a sum over taps is best computed, at what: a function of it, and whether it is Winograd's.
+template <class T, class S, class Visit>
+auto with_method(const TapProduct<T, S>& p, bool exact, Visit&& visit) {
   if constexpr (std::is_same_v<T, float>) {
-    if (WinogradConvolution::fits(p)) {
+    if (WinogradConvolution::fits(p) && !exact) {
       WinogradConvolution fast(p);
-      if (fast.wins() && fast.run()) return;
+      if (fast.wins()) return visit(fast);
     }
   }
+  TapConvolution<T, S> taps(p);
+  return visit(taps);
+}
+
+template <class T, class S>
+int64_t prepared_elements(const TapProduct<T, S>& p) {
+  if (DepthwiseConvolution<T, S>::fits(p)) return 0;
+  return with_method(p, false, [](auto& method) { return method.prepared_elements(); });
+}
+
+// With the filter prepared already, or null.
+template <class T, class S>
+void sum_over_taps(const TapProduct<T, S>& p, const S* prepared) {
   if (DepthwiseConvolution<T, S>::fits(p)) return DepthwiseConvolution<T, S>(p).run();
-  TapConvolution<T, S>(p).run();
+  auto run = [&](auto& method) -> bool {
+    Scratch filter(prepared ? 0 : static_cast<size_t>(method.prepared_elements()) * sizeof(S));
+    if (!prepared && method.prepared_elements() > 0) method.prepare(filter.as<S>());
+    return method.run(prepared ? prepared : filter.as<S>());
+  };
+  if (with_method(p, false, run)) return;
+  prepared = nullptr;
+  with_method(p, true, run);
 }
 
 bool is_empty(const int64_t* size) { return size[0] <= 0 || size[1] <= 0 || size[2] <= 0; }
 
-template <class T, class S>
-void forward(const ConvArgs& g, const Parts& parts) {
+// Calls visit(product) for the sums over taps that make up a direction: one forward, one per phase of the
+// stride backward.
+template <class T, class S, class Visit>
+void forward_products(const ConvArgs& g, const Parts& parts, Visit&& visit) {
   if (g.batch == 0 || g.y_channels == 0 || is_empty(g.y_size)) return;
   Scratch memory(TapTable::bytes(g.w_size));
   const TapTable table(memory.as<int64_t>(), g.w_size);
@@ -124,11 +147,11 @@ void forward(const ConvArgs& g, const Parts& parts) {
     p.x_strides[d] = scale * g.x_strides[2 + d], p.y_strides[d] = scale * g.y_strides[2 + d];
   p.bias = bias_part<T>(g, parts, parts.y), p.bias_stride = scale * g.bias_stride;
   p.alpha = static_cast<S>(parts.sign), p.accumulate = parts.accumulate;
-  sum_over_taps(p);
+  visit(p);
 }
 
-template <class T, class S>
-void backward_x(const ConvArgs& g, const Parts& parts) {
+template <class T, class S, class Visit>
+void backward_products(const ConvArgs& g, const Parts& parts, Visit&& visit) {
   if (g.batch == 0 || g.x_channels == 0) return;
   Scratch memory(TapTable::bytes(g.w_size));
   const TapTable table(memory.as<int64_t>(), g.w_size);
@@ -154,10 +177,29 @@ void backward_x(const ConvArgs& g, const Parts& parts) {
         p.layout = backward_layout(g, table, phase);
         p.y = part<T>(g.x, parts.x);
         for (int d = 0; d < kConvDims; ++d) p.y += phase[d] * scale * g.x_strides[2 + d];
-        sum_over_taps(p);
+        visit(p);
       }
     }
   }
+}
+
+// Runs products one after the other, each with its part of the prepared filter.
+template <class S>
+struct Runner {
+  const S* prepared;
+  template <class T>
+  void operator()(const TapProduct<T, S>& p) {
+    sum_over_taps(p, prepared);
+    if (prepared) prepared += prepared_elements(p);
+  }
+};
+template <class T, class S>
+void forward(const ConvArgs& g, const Parts& parts) {
+  forward_products<T, S>(g, parts, Runner<S>{static_cast<const S*>(g.prepared)});
+}
+template <class T, class S>
+void backward_x(const ConvArgs& g, const Parts& parts) {
+  backward_products<T, S>(g, parts, Runner<S>{static_cast<const S*>(g.prepared)});
 }
 
 template <class T, class S>
@@ -237,10 +279,34 @@ void conv_backward_w(const ConvArgs& g) {
 #undef CT_CONV_TYPES
 #undef CT_CONV_REAL_TYPES
 
+template <class Visit>
+void float_products(const ConvArgs& g, bool backward, Visit&& visit) {
+  backward ? backward_products<float, float>(g, {}, visit) : forward_products<float, float>(g, {}, visit);
+}
+int64_t prepared_bytes(const ConvArgs& g, bool backward) {
+  if (g.dtype != DType::float32) return 0;
+  int64_t elements = 0;
+  float_products(g, backward, [&](const TapProduct<float, float>& p) { elements += prepared_elements(p); });
+  return elements * static_cast<int64_t>(sizeof(float));
+}
+void prepare(const ConvArgs& g, bool backward, void* to) {
+  FlushDenormals flush;
+  float_products(g, backward, [at = static_cast<float*>(to)](const TapProduct<float, float>& p) mutable {
+    if (const int64_t elements = prepared_elements(p); elements > 0) {
+      with_method(p, false, [&](auto& method) { method.prepare(at); });
+      at += elements;
+    }
+  });
+}
+
 }  // namespace
 
 void fill_conv(ConvTable& table) {
-  table = {.forward = conv_forward, .backward_x = conv_backward_x, .backward_w = conv_backward_w};
+  table = {.forward = conv_forward,
+           .backward_x = conv_backward_x,
+           .backward_w = conv_backward_w,
+           .prepared_bytes = prepared_bytes,
+           .prepare = prepare};
 }
 
 }  // namespace ctorch::CT_ISA

@@ -34,27 +34,37 @@ class TapConvolution {
         l_(p_.layout),
         panels_(p.rows, Blocks::rows),
         depth_(l_.depth()),
-        tiles_(ceil_div(l_.columns(), Blocks::cols)) {}
+        tiles_(ceil_div(l_.columns(), Blocks::cols)),
+        offsets_(static_cast<size_t>(2 * depth_ + 1) * sizeof(int64_t)),
+        image_offset_(offsets_.as<int64_t>()),
+        filter_offset_(image_offset_ + depth_) {
+    l_.offsets(image_offset_, filter_offset_, p.w_strides);
+    filter_in_place_ = few_columns() && is_dense(filter_offset_, depth_);
+  }
 
-  void run() {
-    Scratch offsets(static_cast<size_t>(2 * depth_ + 1) * sizeof(int64_t));
-    image_offset_ = offsets.as<int64_t>();
-    int64_t* filter_offset = image_offset_ + depth_;
-    l_.offsets(image_offset_, filter_offset, p_.w_strides);
-    filter_in_place_ = few_columns() && is_dense(filter_offset, depth_);
-    Scratch filter(filter_in_place_ ? 0 : static_cast<size_t>(p_.groups * p_.rows * depth_) * sizeof(S));
-    filter_ = filter.as<S>();
-    if (depth_ > 0 && !filter_in_place_) {
-      const int64_t grain = std::max<int64_t>(1, kPackGrain / (Blocks::rows * depth_));
-      parallel_for(0, p_.groups * panels_.count, grain, [&](int64_t from, int64_t to) {
-        for (int64_t i = from; i < to; ++i) {
-          const int64_t group = i / panels_.count;
-          pack_filter(filter_ + group * p_.rows * depth_, panels_, i % panels_.count,
-                      p_.w + group * p_.w_group, p_.w_row, filter_offset, depth_);
-        }
-      });
+  // Elements of the filter in the form in which run() reads it, 0 where it reads it in place; the panels of
+  // rows of all groups.
+  int64_t prepared_elements() const { return filter_in_place_ ? 0 : p_.groups * p_.rows * depth_; }
+
+  void prepare(S* to) const {
+    if (depth_ == 0) return;
+    const int64_t grain = std::max<int64_t>(1, kPackGrain / (Blocks::rows * depth_));
+    parallel_for(0, p_.groups * panels_.count, grain, [&](int64_t from, int64_t end) {
+      for (int64_t i = from; i < end; ++i) {
+        const int64_t group = i / panels_.count;
+        pack_filter(to + group * p_.rows * depth_, panels_, i % panels_.count, p_.w + group * p_.w_group,
+                    p_.w_row, filter_offset_, depth_);
+      }
+    });
+  }
+
+  // True: it can do all.
+  bool run(const S* prepared) {
+    filter_ = prepared;
+    if (filter_in_place_ || joining_saves()) {
+      images_joined();
+      return true;
     }
-    if (filter_in_place_ || joining_saves()) return images_joined();
     const int64_t images = p_.batch * p_.groups;
     const int64_t work = p_.rows * depth_ * tiles_ * Blocks::cols * l_.axis[0].grid;
     if (images >= 4 * num_threads() || work < kImageWork) {
@@ -62,6 +72,7 @@ class TapConvolution {
     } else {
       images_in_turn(images);
     }
+    return true;
   }
 
  private:
@@ -301,9 +312,10 @@ class TapConvolution {
   const TapLayout& l_;
   const Panels panels_;
   const int64_t depth_, tiles_;
-  int64_t* image_offset_ = nullptr;
-  S* filter_ = nullptr;
-  bool filter_in_place_ = false;
+  const Scratch offsets_;
+  int64_t *image_offset_, *filter_offset_;
+  bool filter_in_place_;
+  const S* filter_ = nullptr;
 };
 
 }  // namespace

@@ -48,29 +48,33 @@ class WinogradConvolution {
     return winograd * 1.1 < 9 * pairs * points;
   }
 
-  // False, with the result undefined, where it takes the sum over taps (see LargestValue).
-  bool run() {
-    Scratch filter(static_cast<size_t>(Winograd::kPoints * filter_plane_) * sizeof(float));
-    filter_ = filter.as<float>();
+  int64_t prepared_elements() const { return p_.groups * Winograd::kPoints * filter_plane_; }
+
+  // The transformed filter: to[group][t][panel of rows][term][row of the panel].
+  void prepare(float* to) const {
+    const int64_t blocks = terms_.padded / lanes, vectors = ceil_div(p_.rows, lanes);
+    parallel_for(0, p_.groups * blocks * vectors, std::max<int64_t>(1, kPackGrain / (9 * lanes * lanes)),
+                 [&](int64_t from, int64_t end) {
+                   for (int64_t i = from; i < end; ++i) {
+                     const int64_t group = i / (blocks * vectors);
+                     filter_block(to + group * Winograd::kPoints * filter_plane_, group, i % vectors * lanes,
+                                  i / vectors % blocks * lanes);
+                   }
+                 });
+  }
+
+  // From a prepared filter. False, with the result undefined, where it takes the sum over taps (see
+  // LargestValue).
+  bool run(const float* prepared) {
     for (int64_t group = 0; group < p_.groups && !too_large_; ++group) {
-      transform_filter(group);
+      filter_ = prepared + group * Winograd::kPoints * filter_plane_;
       all_tiles(group);
     }
     return !too_large_;
   }
 
  private:
-  // filter_[t][panel of rows][term][row of the panel].
-  void transform_filter(int64_t group) {
-    const int64_t blocks = terms_.padded / lanes, vectors = ceil_div(p_.rows, lanes);
-    parallel_for(0, blocks * vectors, std::max<int64_t>(1, kPackGrain / (9 * lanes * lanes)),
-                 [&](int64_t from, int64_t to) {
-                   for (int64_t i = from; i < to; ++i)
-                     filter_block(group, i % vectors * lanes, i / vectors * lanes);
-                 });
-  }
-
-  void filter_block(int64_t group, int64_t row, int64_t term) {
+  void filter_block(float* filter, int64_t group, int64_t row, int64_t term) const {
     alignas(64) float w[lanes][9][lanes];
     const int64_t rows = std::min(lanes, p_.rows - row);
     for (int64_t l = 0; l < lanes; ++l) {
@@ -88,7 +92,7 @@ class WinogradConvolution {
         }
       }
     }
-    float* to = filter_ + (row / Blocks::cols * terms_.padded + term) * Blocks::cols + row % Blocks::cols;
+    float* to = filter + (row / Blocks::cols * terms_.padded + term) * Blocks::cols + row % Blocks::cols;
     for (int64_t l = 0; l < lanes; ++l, to += Blocks::cols) {
       Vector half[kIn][3];
       for (int s = 0; s < 3; ++s) {
@@ -239,7 +243,7 @@ class WinogradConvolution {
   const WinogradTiles tiles_;
   const WinogradTerms terms_;
   const int64_t pitch_, panels_, filter_plane_;
-  float* filter_ = nullptr;
+  const float* filter_ = nullptr;
   std::atomic<bool> too_large_ = false;
 };
 
