@@ -50,7 +50,7 @@ def test_same_result_with_and_without(shape: tuple[int, ...]) -> None:
 
 def test_freed_with_the_weight() -> None:
     start = kept()
-    weight, x = warmed()
+    weight, _ = warmed()
     del weight
     assert kept() == start
 
