@@ -55,6 +55,40 @@ struct PlainFormat {
   static constexpr const TileKernels<S>& packed_tiles() { return kPackedTiles<S>; }
 };
 
+// Panels [i_from, i_to) of A and [j_from, j_to) of B.
+struct Rectangle {
+  int64_t i_from, i_to, j_from, j_to;
+};
+
+// The tasks of a slab: rectangles of at most `high` by `wide` panels, as large as the caches like them, but
+// enough of them for all threads. `work` is the number of multiply-adds of one panel with one.
+class Rectangles {
+ public:
+  CT_INLINE Rectangles(int64_t rows, int64_t cols, int64_t high, int64_t wide, int64_t work)
+      : rows_(rows), cols_(cols), high_(std::min(rows, high)), wide_(std::min(cols, wide)) {
+    constexpr int64_t kTaskWork = 1 << 18;  // multiply-adds that are worth a thread
+    const int64_t enough = 4 * num_threads();
+    while (count() < enough && high_ * wide_ > 1 && high_ * wide_ * work > 2 * kTaskWork) {
+      if (high_ >= 2 * wide_) {
+        high_ = ceil_div(high_, 2);
+      } else {
+        wide_ = ceil_div(wide_, 2);
+      }
+    }
+    grain = std::max<int64_t>(1, kTaskWork / (high_ * wide_ * work));
+  }
+  CT_INLINE int64_t count() const { return ceil_div(rows_, high_) * ceil_div(cols_, wide_); }
+  CT_INLINE Rectangle at(int64_t task) const {
+    const int64_t down = ceil_div(rows_, high_), i = task % down * high_, j = task / down * wide_;
+    return {i, std::min(i + high_, rows_), j, std::min(j + wide_, cols_)};
+  }
+
+  int64_t grain;  // tasks that are worth a thread
+
+ private:
+  int64_t rows_, cols_, high_, wide_;
+};
+
 // The loops of a product of any size, around packed slabs of A and B. One slab of each is packed by all
 // threads, then all threads work on tasks, rectangles of the result.
 //
@@ -135,37 +169,19 @@ class BlockedProduct {
 
   void multiply() {
     const Panels rows(m_, Blocks::rows);
-    const int64_t col_panels = ceil_div(n_, Blocks::cols);
-    // Rectangles of panels: as large as the caches like them, but enough of them for all threads.
-    int64_t high = std::min(rows.count, Blocks::task_row_panels),
-            wide = std::min(col_panels, Blocks::task_col_panels);
-    const int64_t tile_work = Blocks::rows * Blocks::cols * steps_;
-    const int64_t enough = 4 * num_threads();
-    while (ceil_div(rows.count, high) * ceil_div(col_panels, wide) < enough &&
-           high * wide * tile_work > 2 * kTaskWork) {
-      if (high >= 2 * wide) {
-        high = ceil_div(high, 2);
-      } else {
-        wide = ceil_div(wide, 2);
-      }
-    }
-    const int64_t down = ceil_div(rows.count, high), across = ceil_div(col_panels, wide);
-    const int64_t grain = std::max<int64_t>(1, kTaskWork / (high * wide * tile_work));
-    parallel_for(0, down * across, grain, [&](int64_t from, int64_t to) {
-      for (int64_t task = from; task < to; ++task) {
-        const int64_t i = task % down * high, j = task / down * wide;
-        rectangle(rows, i, std::min(i + high, rows.count), j, std::min(j + wide, col_panels));
-      }
+    const Rectangles tasks(rows.count, ceil_div(n_, Blocks::cols), Blocks::task_row_panels,
+                           Blocks::task_col_panels, Blocks::rows * Blocks::cols * steps_);
+    parallel_for(0, tasks.count(), tasks.grain, [&](int64_t from, int64_t to) {
+      for (int64_t task = from; task < to; ++task) rectangle(rows, tasks.at(task));
     });
   }
 
-  // Panels [i_from, i_to) x [j_from, j_to) of the slab.
-  void rectangle(const Panels& panels, int64_t i_from, int64_t i_to, int64_t j_from, int64_t j_to) {
+  void rectangle(const Panels& panels, const Rectangle& r) {
     alignas(64) S tile[Blocks::rows * Blocks::cols];
     TileArgs<Element, S> t{};
     t.k = steps_;
     t.tile = tile;
-    for (int64_t j = j_from; j < j_to; ++j) {
+    for (int64_t j = r.j_from; j < r.j_to; ++j) {
       const int64_t col = j * Blocks::cols;
       const int64_t cols = std::min(Blocks::cols, n_ - col);
       const int64_t vectors = ceil_div(cols, Blocks::lanes);
@@ -177,7 +193,7 @@ class BlockedProduct {
           t.b_k = q_.b_k;
         }
       }
-      for (int64_t i = i_from; i < i_to; ++i) {
+      for (int64_t i = r.i_from; i < r.i_to; ++i) {
         const int64_t first = panels.start(i), rows = panels.rows(i);
         prefetch_tile(out_, i0_ + first, j0_ + col, rows, cols);
         if constexpr (Format::in_place) {
@@ -198,8 +214,7 @@ class BlockedProduct {
   }
 
   static constexpr int64_t kSmallOperand = 16384;
-  // Work that is worth a thread: elements to pack, multiply-adds.
-  static constexpr int64_t kPackGrain = 1 << 15, kTaskWork = 1 << 18;
+  static constexpr int64_t kPackGrain = 1 << 15;  // elements to pack that are worth a thread
 
   const Product<T, S, O> q_;
   int64_t depth_, slab_rows_, slab_cols_;

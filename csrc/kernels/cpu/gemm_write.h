@@ -72,6 +72,20 @@ CT_INLINE void write_row(const WriteOut<S, S>& w, S* c, const S* d, const S* til
   }
 }
 
+// The same for a result of bfloat16.
+CT_INLINE void write_row(const WriteOut<BFloat16, float>& w, BFloat16* c, const BFloat16* d,
+                         const float* tile, int64_t count) {
+  using Vector = Simd<float>::Vector;
+  int64_t j = 0;
+  for (; j + kLanes<float> <= count; j += kLanes<float>) {
+    Vector v = load_vector(tile + j) * w.alpha;
+    if (d) v += (w.d_col == 0 ? Vector{} + static_cast<float>(*d) : load_convert<float>(d + j)) * w.beta;
+    if (w.activation == GemmActivation::relu) v = v < Vector{} ? Vector{} : v;
+    store_converted(c + j, v);
+  }
+  for (; j < count; ++j) c[j] = write_value(w, tile[j], d ? d + j * w.d_col : nullptr);
+}
+
 // Ask for the cache lines of a tile that is about to be summed: they arrive meanwhile.
 template <class T, class S>
 CT_INLINE void prefetch_tile(const WriteOut<T, S>& w, int64_t i0, int64_t j0, int64_t rows, int64_t cols) {
@@ -86,13 +100,13 @@ CT_INLINE void prefetch_tile(const WriteOut<T, S>& w, int64_t i0, int64_t j0, in
 
 // Rows i0 ... and columns j0 ... of the result, from a tile whose rows are `tile_row` apart.
 template <class T, class S>
-void write_tile(const WriteOut<T, S>& w, int64_t i0, int64_t j0, int64_t rows, int64_t cols, const S* tile,
-                int64_t tile_row) {
+CT_NOINLINE void write_tile(const WriteOut<T, S>& w, int64_t i0, int64_t j0, int64_t rows, int64_t cols,
+                            const S* tile, int64_t tile_row) {
   const bool in_rows = w.c_col == 1 && (!w.d || w.d_col == 1 || w.d_col == 0);
   for (int64_t i = 0; i < rows; ++i, tile += tile_row) {
     T* c = w.c + (i0 + i) * w.c_row + j0 * w.c_col;
     const T* d = w.d ? w.d + (i0 + i) * w.d_row + j0 * w.d_col : nullptr;
-    if constexpr (std::is_same_v<T, S>) {
+    if constexpr (std::is_same_v<T, S> || std::is_same_v<T, BFloat16>) {
       if (in_rows) {
         write_row(w, c, d, tile, cols);
         continue;
