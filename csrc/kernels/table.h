@@ -46,7 +46,7 @@
 // which else is that of avx512_bf16: kernels/cpu/<level>/<family>.cpp replaces entries in
 // isa_<level>::fill_foo(FooTable&).
 #define CT_AVX512_BF16_FAMILIES(X) X(Gemm, gemm)
-#define CT_AMX_FAMILIES(X)
+#define CT_AMX_FAMILIES(X) X(Gemm, gemm)
 
 namespace ctorch {
 

@@ -1,0 +1,138 @@
+// Products of float32 and bfloat16 on AMX tiles, which multiply bfloat16 numbers some 15 times as fast as
+// other units multiply floats.
+//
+// A float is split into bfloat16 pieces, high + mid + low, and a product of floats becomes products of
+// pieces, summed in float (Henry, Tang, Heinecke, "Leveraging the bfloat16 artificial intelligence datatype
+// for higher-precision computations", 2019):
+//
+//   highest  3 pieces  hl + hm + mm + mh + lh + hh; leaves out at most 2^-24 of |a b|, the rounding error of
+//   one
+//                      operation on floats, and some 2^-29 as a rule
+//   high     2 pieces  hm + hh + mh; leaves out at most 2^-15
+//   medium   1 piece   hh; leaves out at most 2^-7
+//
+// Sums err less than those of a chain of multiply-adds: a tile adds 32 products at a time, and blocks of k
+// are summed apart (measured in tests/cpp/test_gemm_amx.cpp). Infinities, NaN and numbers so large that a
+// piece or a sum might overflow are found while packing; the slab that has them goes the way of the level
+// below. Denormal numbers count as 0, as they do at the other levels (flush_denormals.h).
+//
+// The tiles are in gemm_tiles.h, splitting and packing in gemm_split.h, the loops in gemm_slabs.h.
+#include "kernels/gemm.h"
+
+#include <cmath>
+
+#include "kernels/cpu/amx/gemm_slabs.h"
+
+namespace ctorch::CT_ISA {
+namespace {
+
+constexpr TileFormat<float> kHighest = {3, 8, 2048, pack_floats<3>, kPanelKernels<3>};
+constexpr TileFormat<float> kHigh = {2, 8, 2048, pack_floats<2>, kPanelKernels<2>};
+constexpr TileFormat<float> kMedium = {1, 16, 4096, pack_floats<1>, kPanelKernels<1>};
+constexpr TileFormat<BFloat16> kBFloat16 = {1, 16, 4096, pack_bfloat16, kPanelKernels<1>};
+
+// The kernels of the level below.
+GemmFn g_plain_bfloat16 = nullptr, g_plain_float32 = nullptr;
+
+template <class T>
+Product<T, float> matrix(const GemmArgs& g, const BatchOffsets& at) {
+  const T* d = static_cast<const T*>(g.d.data);
+  Product<T, float> q{
+      g.m,
+      g.n,
+      g.k,
+      static_cast<const T*>(g.a.data) + at.a,
+      g.a.row,
+      g.a.col,
+      static_cast<const T*>(g.b.data) + at.b,
+      g.b.row,
+      g.b.col,
+      WriteOut<T, float>{static_cast<T*>(g.c.data) + at.c, g.c.row, g.c.col, d ? d + at.d : nullptr, g.d.row,
+                         g.d.col, static_cast<float>(g.alpha.real), static_cast<float>(g.beta.real),
+                         g.activation}};
+  if (q.out.c_col != 1 && q.out.c_row == 1) transpose(q);
+  return q;
+}
+
+void plain_product(const Product<float, float>& q, double alpha, GemmPrecision precision) {
+  GemmArgs g{};
+  g.dtype = DType::float32;
+  g.m = q.m, g.n = q.n, g.k = q.k;
+  g.a.data = q.a, g.a.row = q.a_row, g.a.col = q.a_k;
+  g.b.data = q.b, g.b.row = q.b_k, g.b.col = q.b_col;
+  g.c.data = q.out.c, g.c.row = q.out.c_row, g.c.col = q.out.c_col;
+  g.d.data = q.out.d, g.d.row = q.out.d_row, g.d.col = q.out.d_col;
+  g.alpha.real = alpha, g.beta.real = static_cast<double>(q.out.beta);
+  g.activation = q.out.activation;
+  g.precision = precision;
+  g_plain_float32(g);
+}
+
+// No piece and no sum comes near infinity. (Of NaN nothing is true.)
+bool fit_for_tiles(float a, float b, int64_t k) {
+  constexpr float kLargest = 0x1p126f / kSplitScale;
+  constexpr double kLargestSum = 0x1p126 / kSplitScale / kSplitScale;
+  return a < kLargest && b < kLargest && static_cast<double>(a) * b * static_cast<double>(k) < kLargestSum;
+}
+
+// Packing a number, or reading it from memory, costs as much as some 50 multiply-adds of six products save:
+// narrow products stay where they are. Rounded to one piece, floats would be packed there too, and so are
+// bfloat16 numbers.
+bool worth_tiles(const GemmArgs& g, int64_t pieces) {
+  const int64_t narrowest = pieces == 1 ? 17 : 48, least_work = pieces == 1 ? 32 * 32 * 32 : 64 * 64 * 64;
+  return std::min(g.m, g.n) >= narrowest && g.k >= kStep && g.m * g.n * g.k >= least_work;
+}
+
+void gemm_float32(const GemmArgs& g) {
+  const TileFormat<float>& format = g.precision == GemmPrecision::highest ? kHighest
+                                    : g.precision == GemmPrecision::high  ? kHigh
+                                                                          : kMedium;
+  // The write-out divides alpha by the scale of the sums, which must be exact.
+  const auto alpha = static_cast<float>(g.alpha.real);
+  const bool divisible = std::fabs(alpha) > 0x1p-125f * kSplitScale * kSplitScale || alpha == 0;
+  if (!divisible || !worth_tiles(g, format.pieces)) return g_plain_float32(g);
+  FlushDenormals flush;
+  for_each_matrix(g, [&](const BatchOffsets& at) {
+    Product<float, float> q = matrix<float>(g, at);
+    q.out.alpha = alpha / (kSplitScale * kSplitScale);
+    TileProduct<float, float>(q, format).run(fit_for_tiles, [&](const Product<float, float>& slab) {
+      plain_product(slab, g.alpha.real, g.precision);
+    });
+  });
+}
+
+template <class O>
+void run_bfloat16(const Product<BFloat16, float, O>& q) {
+  TileProduct<BFloat16, O>(q, kBFloat16).run([](float, float, int64_t) { return true; }, [](const auto&) {});
+}
+
+void gemm_bfloat16(const GemmArgs& g) {
+  if (!worth_tiles(g, kBFloat16.pieces)) return g_plain_bfloat16(g);
+  FlushDenormals flush;
+  for_each_matrix(g, [&](const BatchOffsets& at) {
+    const Product<BFloat16, float> q = matrix<BFloat16>(g, at);
+    if (q.k <= kBFloat16.slab_depth) return run_bfloat16(q);
+    // Sums of several slabs have no room in a result of bfloat16.
+    Scratch buffer(static_cast<size_t>(q.m * q.n) * sizeof(float));
+    float* sums = buffer.as<float>();
+    run_bfloat16(Product<BFloat16, float, float>{
+        q.m, q.n, q.k, q.a, q.a_row, q.a_k, q.b, q.b_k, q.b_col,
+        WriteOut<float, float>{sums, q.n, 1, nullptr, 0, 0, 1, 0, GemmActivation::none}});
+    parallel_for(0, q.m, 1 + 32768 / q.n, [&](int64_t from, int64_t to) {
+      write_tile(q.out, from, 0, to - from, q.n, sums + from * q.n, q.n);
+    });
+  });
+}
+
+}  // namespace
+
+void fill_gemm(GemmTable& table) {
+  GemmFn &bfloat16 = table.of[static_cast<int>(DType::bfloat16)],
+         &float32 = table.of[static_cast<int>(DType::float32)];
+  g_plain_bfloat16 = bfloat16;
+  g_plain_float32 = float32;
+  bfloat16 = gemm_bfloat16;
+  float32 = gemm_float32;
+}
+
+}  // namespace ctorch::CT_ISA

@@ -1,0 +1,187 @@
+// The loops of a matrix product around the tiles: slabs of the operands that are packed at a time, tasks for
+// the threads, blocks of k.
+#pragma once
+
+#include <algorithm>
+
+#include "core/parallel.h"
+#include "core/scratch.h"
+#include "kernels/cpu/amx/gemm_split.h"
+#include "kernels/cpu/gemm_loops.h"
+
+namespace ctorch::CT_ISA {
+namespace {
+
+// How operands of type T are packed and multiplied.
+template <class T>
+struct TileFormat {
+  int64_t pieces;
+  // Steps of k that are summed in tiles before the sum is added to those of other blocks: 2 x 2 tiles are
+  // stored and added in some 150 cycles, one part in 20 of the time of 256 numbers in k and six products;
+  // while the error of a running sum grows with the square root of its length at least, and panels of one
+  // block (32 or 48 KB) pass through the L1.
+  int64_t block_steps;
+  // Depth of a slab: with 4096 columns of B, 32 or 48 MB.
+  int64_t slab_depth;
+  PackTile<T> pack;
+  const PanelKernels& kernels;
+};
+
+template <class T, class O>
+class TileProduct {
+ public:
+  TileProduct(const Product<T, float, O>& q, const TileFormat<T>& format)
+      : q_(q), format_(format), step_pairs_(format.pieces * kPiecePairs) {
+    const int64_t depths = ceil_div(q.k, format.slab_depth);
+    slab_k_ = ceil_div(ceil_div(q.k, depths), kStep) * kStep;
+    slab_rows_ = std::min(q.m, std::max<int64_t>(1024, (int64_t{1} << 21) / slab_k_ / kPanel * kPanel));
+    slab_cols_ = std::min(q.n, std::max<int64_t>(4096, (int64_t{1} << 23) / slab_k_ / kPanel * kPanel));
+  }
+
+  // Every slab of the result (or of the sums so far, in k) is a product of its own, with its own addend.
+  // Before its sums are computed, usable(largest of A, largest of B, k) says whether its numbers are fit for
+  // tiles; where they are not, otherwise(product) computes it.
+  template <class Usable, class Otherwise>
+  void run(Usable&& usable, Otherwise&& otherwise) {
+    Scratch a_buffer(packed_bytes(slab_rows_)), b_buffer(packed_bytes(slab_cols_));
+    a_packed_ = a_buffer.as<Pair>();
+    b_packed_ = b_buffer.as<Pair>();
+    for (int64_t j = 0; j < q_.n; j += slab_cols_) {
+      for (int64_t p = 0; p < q_.k; p += slab_k_) {
+        for (int64_t i = 0; i < q_.m; i += slab_rows_) {
+          take_slab(i, j, p);
+          pack(i == 0);
+          usable(a_largest_, b_largest_, s_.k) ? multiply() : otherwise(s_);
+        }
+      }
+    }
+  }
+
+ private:
+  size_t packed_bytes(int64_t lanes) const {
+    return static_cast<size_t>(ceil_div(lanes, kPanel) * (slab_k_ / kStep) * step_pairs_) * sizeof(Pair);
+  }
+
+  void take_slab(int64_t i, int64_t j, int64_t p) {
+    s_ = q_;
+    s_.m = std::min(slab_rows_, q_.m - i);
+    s_.n = std::min(slab_cols_, q_.n - j);
+    s_.k = std::min(slab_k_, q_.k - p);
+    s_.a += i * q_.a_row + p * q_.a_k;
+    s_.b += p * q_.b_k + j * q_.b_col;
+    s_.out.c += i * q_.out.c_row + j * q_.out.c_col;
+    if (q_.out.d) s_.out.d += i * q_.out.d_row + j * q_.out.d_col;
+    s_.out = for_k_block(s_.out, p == 0, p + s_.k == q_.k);
+    steps_ = ceil_div(s_.k, kStep);
+    block_steps_ = ceil_div(steps_, ceil_div(steps_, format_.block_steps));
+    blocks_ = ceil_div(steps_, block_steps_);
+  }
+
+  // A unit of work is a block of k of a few panels: whole cache lines of operands that lie along the panels.
+  void pack(bool with_b) {
+    const int64_t a_units = ceil_div(s_.m, kUnitLanes) * blocks_;
+    const int64_t b_units = with_b ? ceil_div(s_.n, kUnitLanes) * blocks_ : 0;
+    Scratch largest_buffer(static_cast<size_t>(a_units + b_units) * sizeof(Bits));
+    Bits* largest = largest_buffer.as<Bits>();
+    const int64_t grain = std::max<int64_t>(1, kPackGrain / (kUnitLanes * block_steps_ * kStep));
+    parallel_for(0, a_units + b_units, grain, [&](int64_t from, int64_t to) {
+      for (int64_t unit = from; unit < to; ++unit) {
+        if (unit < a_units) {
+          pack_unit(a_packed_, {s_.a, s_.a_row, s_.a_k}, s_.m, unit, true, largest[unit]);
+        } else {
+          pack_unit(b_packed_, {s_.b, s_.b_col, s_.b_k}, s_.n, unit - a_units, false, largest[unit]);
+        }
+      }
+    });
+    a_largest_ = greatest(largest, a_units);
+    if (with_b) b_largest_ = greatest(largest + a_units, b_units);
+  }
+
+  void pack_unit(Pair* packed, Strip<T> strip, int64_t lanes, int64_t unit, bool lanes_are_rows,
+                 Bits& largest) {
+    const int64_t first_lane = unit / blocks_ * kUnitLanes, first_step = unit % blocks_ * block_steps_;
+    const int64_t tiles = ceil_div(std::min(kUnitLanes, lanes - first_lane), kTile);
+    const int64_t steps = std::min(block_steps_, steps_ - first_step);
+    // In the order of memory: pages and lines are used up before the next are fetched.
+    const bool tiles_inside = strip.lane == 1;
+    Bits seen = {};
+    for (int64_t i = 0; i < tiles * steps; ++i) {
+      const int64_t lane = first_lane + kTile * (tiles_inside ? i % tiles : i / steps);
+      const int64_t step = first_step + (tiles_inside ? i / tiles : i % steps);
+      Pair* to = packed + (lane / kPanel * steps_ + step) * step_pairs_ + lane % kPanel / kTile * kTilePairs;
+      const Strip<T> part = {strip.data + lane * strip.lane + step * kStep * strip.step, strip.lane,
+                             strip.step};
+      format_.pack(to, part, std::min(kTile, lanes - lane), std::min(kStep, s_.k - step * kStep),
+                   lanes_are_rows, seen);
+    }
+    largest = seen;
+  }
+
+  static float greatest(const Bits* largest, int64_t count) {
+    uint32_t bits = 0;
+    for (int64_t i = 0; i < count * kTile; ++i) bits = std::max(bits, largest[i / kTile][i % kTile]);
+    return bit_cast<float>(bits);
+  }
+
+  void multiply() {
+    const Rectangles tasks(ceil_div(s_.m, kPanel), ceil_div(s_.n, kPanel), kTaskRowPanels, kTaskColPanels,
+                           kPanel * kPanel * steps_ * kStep);
+    parallel_for(0, tasks.count(), tasks.grain, [&](int64_t from, int64_t to) {
+      TileRegisters tiles;
+      for (int64_t task = from; task < to; ++task) rectangle(tasks.at(task));
+    });
+  }
+
+  // Blocks of k outermost: the rectangle's part of A in a block, and its sums, stay in the L2, while B's
+  // panels go through the L1.
+  void rectangle(const Rectangle& r) {
+    const int64_t wide = r.j_to - r.j_from;
+    alignas(64) float tile[kPanel * kPanel];
+    Scratch buffer(blocks_ == 1 ? 0 : static_cast<size_t>((r.i_to - r.i_from) * wide) * sizeof tile);
+    float* sums = buffer.as<float>();
+    for (int64_t block = 0; block < blocks_; ++block) {
+      const bool first = block == 0, last = block == blocks_ - 1;
+      const int64_t step = block * block_steps_, steps = std::min(block_steps_, steps_ - step);
+      for (int64_t j = r.j_from; j < r.j_to; ++j) {
+        const Pair* b = b_packed_ + (j * steps_ + step) * step_pairs_;
+        const int64_t cols = std::min(kPanel, s_.n - j * kPanel);
+        for (int64_t i = r.i_from; i < r.i_to; ++i) {
+          const Pair* a = a_packed_ + (i * steps_ + step) * step_pairs_;
+          const int64_t rows = std::min(kPanel, s_.m - i * kPanel);
+          float* sum = first && last ? tile : sums + ((i - r.i_from) * wide + j - r.j_from) * kPanel * kPanel;
+          if (last) prefetch_tile(s_.out, i * kPanel, j * kPanel, rows, cols);
+          format_.kernels.of[rows > kTile][cols > kTile](a, b, steps, first ? sum : tile);
+          if (!first) add(sum, tile, rows, cols);
+          if (last) write_tile(s_.out, i * kPanel, j * kPanel, rows, cols, sum, kPanel);
+        }
+      }
+    }
+  }
+
+  static CT_INLINE void add(float* sum, const float* tile, int64_t rows, int64_t cols) {
+    for (int64_t i = 0; i < rows * kPanel; i += kPanel) {
+      for (int64_t j = i; j < i + cols; j += kTile)
+        store_vector(sum + j, load_vector(sum + j) + load_vector(tile + j));
+    }
+  }
+
+  // A rectangle's part of A in a block of k takes 256 or 384 KB, its sums 512 KB of an L2 of 2 MB; its time
+  // for a block reads 9 (six products) to 19 GB/s of packed operands.
+  static constexpr int64_t kTaskRowPanels = 8, kTaskColPanels = 16;
+  static constexpr int64_t kUnitLanes = 4 * kPanel;
+  static constexpr int64_t kPackGrain = 1 << 15;  // elements to pack that are worth a thread
+
+  const Product<T, float, O> q_;
+  const TileFormat<T>& format_;
+  const int64_t step_pairs_;  // of a panel
+  int64_t slab_k_, slab_rows_, slab_cols_;
+  Pair* a_packed_ = nullptr;
+  Pair* b_packed_ = nullptr;
+  // The slab at hand.
+  Product<T, float, O> s_{};
+  int64_t steps_ = 0, block_steps_ = 0, blocks_ = 0;
+  float a_largest_ = 0, b_largest_ = 0;
+};
+
+}  // namespace
+}  // namespace ctorch::CT_ISA
