@@ -15,19 +15,26 @@ struct PoolAxis {
   int64_t x_size = 1, y_size = 1, kernel = 1, stride = 1, padding = 0, dilation = 1;
 };
 
-// x is (batch, channels, spatial...) with any strides, y of the pooled sizes and row-major. Missing leading
-// dims have size 1.
+// Element (sample, channel, d, h, w) of an operand stands at data[sample * batch + channel * plane + d *
+// axis[0]
+// + h * axis[1] + w * axis[2]].
+template <class Pointer>
+struct PoolOperand {
+  Pointer data = nullptr;
+  int64_t batch = 0, plane = 0;
+  int64_t axis[kPoolDims] = {};
+};
+
+// Operands of (batch, channels, spatial...), x of the sizes of the input and y of the pooled ones. Missing
+// leading dims have size 1. What is written must have no two elements in one place.
 struct PoolArgs {
   DType dtype;
   int64_t batch, channels;
   PoolAxis axis[kPoolDims];
   bool adaptive = false;
-  const void* x = nullptr;
-  int64_t x_strides[2 + kPoolDims] = {};
-  void* y = nullptr;           // what the forward functions write
-  int64_t* indices = nullptr;  // for max, if wanted: where in its plane of x an element of y stands
-  const void* y_grad = nullptr;
-  void* x_grad = nullptr;  // what the backward functions write, row-major
+  PoolOperand<const void*> x{}, y_grad{};
+  PoolOperand<void*> y{}, x_grad{};
+  int64_t* indices = nullptr;  // for max, if wanted, laid out as y: where in its plane of x an element stands
   // For mean: whether padding counts as elements, and a divisor to use instead of the count (0: none).
   bool count_include_pad = true;
   int64_t divisor = 0;

@@ -4,7 +4,6 @@
 #include <string>
 
 #include "kernels/table.h"
-#include "ops/copy.h"
 #include "ops/reduce.h"
 
 namespace ctorch::ops {
@@ -91,45 +90,51 @@ void set_batch(PoolArgs& args, IntList input, int64_t dims) {
   args.channels = input[static_cast<size_t>(batch_dims(input, dims) - 1)];
 }
 
-void set_input(PoolArgs& args, const Tensor& input, int64_t dims) {
-  const int64_t leading = batch_dims(input.sizes(), dims);
-  args.dtype = input.dtype();
-  set_batch(args, input.sizes(), dims);
-  args.x = input.data();
-  args.x_strides[0] = leading == 2 ? input.strides()[0] : 0;
-  args.x_strides[1] = input.strides()[leading - 1];
-  for (int64_t d = 0; d < dims; ++d) args.x_strides[2 + kPoolDims - dims + d] = input.strides()[leading + d];
+template <class Pointer>
+PoolOperand<Pointer> operand(const Tensor& t, int64_t dims) {
+  const int64_t leading = batch_dims(t.sizes(), dims);
+  PoolOperand<Pointer> o;
+  o.data = t.data();
+  o.batch = leading == 2 ? t.strides()[0] : 0;
+  o.plane = t.strides()[leading - 1];
+  for (int64_t d = 0; d < dims; ++d) o.axis[kPoolDims - dims + d] = t.strides()[leading + d];
+  return o;
 }
 
-// A result computed row-major, in the memory order of the input where that has channels innermost.
+// Results have the memory order of the input where that has channels innermost.
 bool is_channels_innermost(const Tensor& t) {
-  return !t.is_contiguous() && is_channels_last(t.sizes(), t.strides());
+  return t.dim() >= 4 && !t.is_contiguous() && is_channels_last(t.sizes(), t.strides());
 }
-Tensor in_format_of(const Tensor& input, const Tensor& result) {
-  if (result.dim() < 4 || input.dim() != result.dim() || !is_channels_innermost(input)) return result;
-  return clone_in(result, result.dim() == 4 ? MemoryFormat::channels_last : MemoryFormat::channels_last_3d);
+Tensor empty_in_format_of(const Tensor& model, IntList sizes, DType dtype) {
+  if (!is_channels_innermost(model) || sizes.size() != static_cast<size_t>(model.dim()))
+    return empty(sizes, dtype, model.device());
+  return empty_strided(sizes, channels_last_strides(sizes), dtype, model.device());
 }
 
 std::tuple<Tensor, Tensor> run_max(PoolArgs& args, const Tensor& input, int64_t dims, bool indices,
                                    const std::string& op) {
   check_dtype(input.dtype(), true, op);
-  set_input(args, input, dims);
+  args.dtype = input.dtype();
+  set_batch(args, input.sizes(), dims);
   const Dims sizes = pooled_sizes(args, input.sizes(), dims);
-  const Tensor result = empty(sizes, input.dtype(), input.device());
-  const Tensor where = indices ? empty(sizes, DType::int64, input.device()) : Tensor();
-  args.y = result.data();
+  const Tensor result = empty_in_format_of(input, sizes, input.dtype());
+  const Tensor where = indices ? empty_in_format_of(input, sizes, DType::int64) : Tensor();
+  args.x = operand<const void*>(input, dims);
+  args.y = operand<void*>(result, dims);
   if (indices) args.indices = where.data<int64_t>();
   if (result.numel() > 0) cpu_kernels().pool.max(args);
-  return {in_format_of(input, result), indices ? in_format_of(input, where) : where};
+  return {result, where};
 }
 
 Tensor run_mean(PoolArgs& args, const Tensor& input, int64_t dims, const std::string& op) {
   check_dtype(input.dtype(), false, op);
-  set_input(args, input, dims);
-  const Tensor result = empty(pooled_sizes(args, input.sizes(), dims), input.dtype(), input.device());
-  args.y = result.data();
+  args.dtype = input.dtype();
+  set_batch(args, input.sizes(), dims);
+  const Tensor result = empty_in_format_of(input, pooled_sizes(args, input.sizes(), dims), input.dtype());
+  args.x = operand<const void*>(input, dims);
+  args.y = operand<void*>(result, dims);
   if (result.numel() > 0) cpu_kernels().pool.mean(args);
-  return in_format_of(input, result);
+  return result;
 }
 
 // The gradient with respect to the input by one of the backward kernels.
@@ -140,12 +145,11 @@ Tensor run_backward(PoolArgs& args, void (*kernel)(const PoolArgs&), const Tenso
         grad_output.sizes());
   args.dtype = grad_output.dtype();
   set_batch(args, input_size, dims);
-  const Tensor grad = contiguous(grad_output);
-  const Tensor result = empty(input_size, grad_output.dtype(), grad_output.device());
-  args.y_grad = grad.data();
-  args.x_grad = result.data();
+  const Tensor result = empty_in_format_of(grad_output, input_size, grad_output.dtype());
+  args.y_grad = operand<const void*>(grad_output, dims);
+  args.x_grad = operand<void*>(result, dims);
   if (result.numel() > 0) kernel(args);
-  return in_format_of(grad_output, result);
+  return result;
 }
 
 void set_mean(PoolArgs& args, const MeanOptions& mean, const std::string& op) {
@@ -176,7 +180,7 @@ Tensor max_pool_backward(const Tensor& grad_output, const Tensor& input, const P
         ", got ", grad_output.dtype());
   PoolArgs args{};
   fill_axes(args, input.sizes(), options, op);
-  set_input(args, input, options.dims);
+  args.x = operand<const void*>(input, options.dims);
   return run_backward(args, cpu_kernels().pool.max_backward, grad_output, input.sizes(), options.dims, op);
 }
 

@@ -1,44 +1,28 @@
-// Pooling. A row of results is computed at a time: each tap of the window is one pass over the row, so that
-// the passes are loops over consecutive results, which vectorise.
+// Pooling, 16 planes at a time: element (d, h, w) of all of them is one row of lanes, so that windows of any
+// size, stride and dilation are loops over whole vectors.
+//
+// Where the channels are innermost in memory, elements lie like that already. Other operands are transposed
+// on the way in and out, in tiles that stay in the L2, which costs less than a strided load per element of a
+// window. A tile is a range of one axis: the outermost one that has more than one result.
 #include "kernels/pool.h"
 
 #include <algorithm>
 #include <limits>
 
-#include "core/half.h"
-#include "core/macros.h"
 #include "core/parallel.h"
 #include "core/scratch.h"
+#include "kernels/cpu/gemm_pack.h"
+#include "kernels/cpu/lane_row.h"
 
 namespace ctorch::CT_ISA {
 namespace {
 
-constexpr int64_t kRow = 512;  // results that are computed at a time
-constexpr int64_t kGrain = 1 << 15;
+constexpr int64_t kPlanes = kRowOfLanes;
+constexpr int64_t kTile = 4096;      // elements of a plane of x in a tile: 256 KB for 16 planes of floats
+constexpr int64_t kGrain = 1 << 15;  // elements that are worth a thread
+constexpr int kDims = kPoolDims;
 
-CT_INLINE int64_t ceil_div(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
-
-// The elements of a dim under window i, and how many there would be with padding.
-struct Window {
-  int64_t begin, end, extent;
-};
-CT_INLINE Window mean_window(const PoolAxis& a, bool adaptive, int64_t i) {
-  if (adaptive) {
-    const int64_t begin = i * a.x_size / a.y_size, end = ceil_div((i + 1) * a.x_size, a.y_size);
-    return {begin, end, end - begin};
-  }
-  const int64_t begin = i * a.stride - a.padding;
-  const int64_t end = std::min(begin + a.kernel, a.x_size + a.padding);
-  return {std::max<int64_t>(begin, 0), std::min(end, a.x_size), end - begin};
-}
-// For a tap at `offset` from the beginning of every window: the windows [from, to) in which it is an element.
-struct TapRange {
-  int64_t from, to;
-};
-CT_INLINE TapRange tap_range(const PoolAxis& a, int64_t offset) {
-  const int64_t from = std::clamp<int64_t>(ceil_div(-offset, a.stride), 0, a.y_size);
-  return {from, std::clamp<int64_t>(ceil_div(a.x_size - offset, a.stride), from, a.y_size)};
-}
+CT_INLINE int64_t ceil_div_up(int64_t a, int64_t b) { return a >= 0 ? (a + b - 1) / b : -(-a / b); }
 
 template <class T>
 CT_INLINE T lowest() {
@@ -49,363 +33,478 @@ CT_INLINE T lowest() {
   }
 }
 
-// One tap over results [from, to) of a block: a NaN is a maximum, and so is a later one, as in PyTorch.
-template <int kStep, bool kTaps, class T, class S>
-CT_INLINE void max_pass(S* best, int32_t* taps, int32_t tap, const T* x, int64_t step, int64_t from,
-                        int64_t to) {
-#pragma GCC ivdep
-  for (int64_t o = from; o < to; ++o) {
-    const S v = static_cast<S>(x[o * (kStep ? kStep : step)]);
-    const bool take = (v > best[o]) | (v != v);
-    best[o] = take ? v : best[o];
-    if constexpr (kTaps) taps[o] = take ? tap : taps[o];
+// ---- rows of lanes
+// -----------------------------------------------------------------------------------------
+
+// Integers as wide as S: places of elements in their plane.
+template <class S>
+using place_t = std::conditional_t<sizeof(S) == 4, int32_t, int64_t>;
+
+// The greatest elements so far: a NaN counts as one, and so does a later one, as in PyTorch.
+template <bool kWhere, class S>
+struct Best {
+  LaneRow<S> value = LaneRow<S>::all(lowest<S>());
+  LaneRow<place_t<S>> where;
+
+  CT_INLINE explicit Best(int64_t first) : where(LaneRow<place_t<S>>::all(static_cast<place_t<S>>(first))) {}
+  CT_INLINE void take(const S* p, int64_t place) {
+    const LaneRow<S> x = LaneRow<S>::load(p);
+    const auto at = LaneRow<place_t<S>>::all(static_cast<place_t<S>>(place));
+    for (int i = 0; i < LaneRow<S>::kVectors; ++i) {
+      const auto better = (x.v[i] > value.v[i]) | (x.v[i] != x.v[i]);
+      value.v[i] = better ? x.v[i] : value.v[i];
+      if constexpr (kWhere) where.v[i] = better ? at.v[i] : where.v[i];
+    }
+  }
+};
+
+// n elements, `step` apart, of each of `lanes` planes, `plane` apart, to rows of `width` lanes, the planes
+// rounded up to a multiple of 16; planes that are missing become zeros.
+template <class S, class T>
+void load_rows(S* to, const T* p, int64_t n, int64_t step, int64_t plane, int64_t lanes, int64_t width) {
+  if constexpr (std::is_floating_point_v<S> || std::is_same_v<S, T>) {
+    if (step == 1 && plane != 1 && width == kPlanes) return pack_panel(to, kPlanes, lanes, n, p, plane, 1);
+  }
+  for (int64_t i = 0; i < n; ++i, p += step, to += width) {
+    if (plane == 1 && lanes == width) {
+      for (int64_t v = 0; v < width; v += kPlanes)
+        for (int64_t l = v; l < v + kPlanes; ++l) to[l] = static_cast<S>(p[l]);
+      continue;
+    }
+    for (int64_t l = 0; l < lanes; ++l) to[l] = static_cast<S>(p[l * plane]);
+    for (int64_t l = lanes; l < width; ++l) to[l] = S(0);
   }
 }
-template <int kStep, class T, class S>
-CT_INLINE void add_pass(S* sum, const T* x, int64_t step, int64_t from, int64_t to) {
-#pragma GCC ivdep
-  for (int64_t o = from; o < to; ++o) sum[o] += static_cast<S>(x[o * (kStep ? kStep : step)]);
-}
-template <int kStep, class S>
-CT_INLINE void spread_pass(S* x, const S* value, int64_t step, int64_t from, int64_t to) {
-#pragma GCC ivdep
-  for (int64_t o = from; o < to; ++o) x[o * (kStep ? kStep : step)] += value[o];
-}
-// body<kStep>(): with the step as a constant where it is usual.
-template <class Body>
-CT_INLINE void with_step(int64_t step, Body&& body) {
-  if (step == 1) {
-    body.template operator()<1>();
-  } else if (step == 2) {
-    body.template operator()<2>();
-  } else {
-    body.template operator()<0>();
+template <class T, class S>
+void store_rows(T* p, const S* from, int64_t n, int64_t step, int64_t plane, int64_t lanes, int64_t width) {
+  if constexpr (std::is_same_v<S, T>) {
+    if (step == 1 && plane != 1) {  // packing transposes squares, in either direction
+      for (int64_t i = 0; i < n; i += kLanes<S>)
+        pack_rows_along_k<S>(p + i, plane, std::min(kLanes<S>, n - i), lanes, from + i * width, width);
+      return;
+    }
   }
+  if (plane == 1 && lanes == width) {
+    for (int64_t i = 0; i < n; ++i, p += step, from += width) {
+      for (int64_t v = 0; v < width; v += kPlanes)
+        for (int64_t l = v; l < v + kPlanes; ++l) p[l] = static_cast<T>(from[l]);
+    }
+    return;
+  }
+  for (int64_t l = 0; l < lanes; ++l)
+    for (int64_t i = 0; i < n; ++i) p[l * plane + i * step] = static_cast<T>(from[i * width + l]);
 }
 
-// Calls body(plane, d, h) for all rows of results, in parallel.
-template <class Body>
-CT_INLINE void for_each_row(const PoolArgs& g, int64_t work_per_row, Body&& body) {
-  const int64_t rows = g.axis[0].y_size * g.axis[1].y_size;
-  parallel_for(0, g.batch * g.channels * rows, std::max<int64_t>(1, kGrain / (work_per_row + 1)),
-               [&](int64_t from, int64_t to) {
-                 for (int64_t i = from; i < to; ++i)
-                   body(i / rows, i % rows / g.axis[1].y_size, i % g.axis[1].y_size);
-               });
+// ---- windows
+// -----------------------------------------------------------------------------------------------
+
+// The elements of an axis under a window, and how many there would be with padding.
+struct Window {
+  int64_t begin, end, extent;
+};
+// The windows that an element of an axis may lie in. Begin and end grow along the axis, as a window's do.
+struct Cover {
+  int64_t begin, end;
+};
+
+CT_INLINE Window window_of(const PoolAxis& a, bool adaptive, bool mean, int64_t i) {
+  if (adaptive) {
+    const int64_t begin = i * a.x_size / a.y_size, end = ceil_div_up((i + 1) * a.x_size, a.y_size);
+    return {begin, end, end - begin};
+  }
+  const int64_t start = i * a.stride - a.padding;
+  if (mean) {
+    const int64_t end = std::min(start + a.kernel, a.x_size + a.padding);
+    return {std::max<int64_t>(start, 0), std::min(end, a.x_size), end - start};
+  }
+  // The first element that exists is a whole number of dilations from the start.
+  const int64_t begin = start < 0 ? start + ceil_div_up(-start, a.dilation) * a.dilation : start;
+  return {begin, std::min(start + (a.kernel - 1) * a.dilation + 1, a.x_size), a.kernel};
 }
-template <class T>
-CT_INLINE const T* plane_of(const PoolArgs& g, int64_t plane) {
-  return static_cast<const T*>(g.x) + plane / g.channels * g.x_strides[0] +
-         plane % g.channels * g.x_strides[1];
-}
-CT_INLINE int64_t taps_of(const PoolArgs& g) {
+
+struct Range {
+  int64_t from, to;
+};
+struct Ranges {
+  Range axis[kDims];
+};
+
+// All windows and covers of a pool, and how it is cut into tiles.
+class Plan {
+ public:
+  Plan(const PoolArgs& g, bool mean)
+      : memory_(static_cast<size_t>(total(g)) * (sizeof(Window) + sizeof(Cover))), g_(g) {
+    Window* w = memory_.as<Window>();
+    Cover* c = reinterpret_cast<Cover*>(w + total(g));
+    for (int k = 0; k < kDims; ++k) {
+      const PoolAxis& a = g.axis[k];
+      window[k] = w;
+      cover[k] = c;
+      step[k] = g.adaptive || mean ? 1 : a.dilation;
+      for (int64_t i = 0; i < a.y_size; ++i) w[i] = window_of(a, g.adaptive, mean, i);
+      int64_t first = 0, last = 0;
+      for (int64_t i = 0; i < a.x_size; ++i) {
+        while (first < a.y_size && w[first].end <= i) ++first;
+        while (last < a.y_size && w[last].begin <= i) ++last;
+        c[i] = {first, std::max(first, last)};
+      }
+      w += a.y_size;
+      c += a.x_size;
+    }
+    while (split < kDims - 1 && g.axis[split].y_size == 1) ++split;
+  }
+
+  // Elements of x under the windows of a range of the split axis, and the windows over some elements.
+  Range elements(Range y) const {
+    const int64_t end = std::max<int64_t>(0, window[split][y.to - 1].end);
+    return {std::min(window[split][y.from].begin, end), end};
+  }
+  Range windows(Range x) const {
+    const int64_t end = cover[split][x.to - 1].end;
+    return {std::min(cover[split][x.from].begin, end), end};
+  }
+  Ranges whole_x(Range r) const {
+    return whole([&](int k) { return g_.axis[k].x_size; }, r);
+  }
+  Ranges whole_y(Range r) const {
+    return whole([&](int k) { return g_.axis[k].y_size; }, r);
+  }
+
+  const Window* window[kDims];
+  const Cover* cover[kDims];
+  int64_t step[kDims];  // between the elements of a window
+  int split = 0;
+
+ private:
+  static int64_t total(const PoolArgs& g) {
+    int64_t n = 0;
+    for (const PoolAxis& a : g.axis) n += a.x_size + a.y_size;
+    return n;
+  }
+  template <class Size>
+  Ranges whole(Size size, Range r) const {
+    Ranges all;
+    for (int k = 0; k < kDims; ++k) all.axis[k] = {0, size(k)};
+    all.axis[split] = r;
+    return all;
+  }
+
+  Scratch memory_;
+  const PoolArgs& g_;
+};
+
+CT_INLINE int64_t count_of(const Ranges& r) {
   int64_t n = 1;
-  for (const PoolAxis& a : g.axis) n *= g.adaptive ? a.x_size / a.y_size + 1 : a.kernel;
+  for (const Range& a : r.axis) n *= a.to - a.from;
   return n;
 }
 
-// The maxima of results [o0, o0 + count) of a row, and with kTaps the tap that each stands at (-1: no element
-// above the lowest).
-template <bool kTaps, class T, class S>
-void max_block(const PoolArgs& g, const T* plane, int64_t d, int64_t h, int64_t o0, int64_t count, S* best,
-               int32_t* taps) {
-  const PoolAxis &ad = g.axis[0], &ah = g.axis[1], &aw = g.axis[2];
-  for (int64_t o = 0; o < count; ++o) best[o] = lowest<S>();
-  if constexpr (kTaps) std::fill(taps, taps + count, -1);
-  int32_t tap = 0;
-  for (int64_t i = 0; i < ad.kernel; ++i) {
-    const int64_t xd = d * ad.stride - ad.padding + i * ad.dilation;
-    for (int64_t j = 0; j < ah.kernel; ++j) {
-      const int64_t xh = h * ah.stride - ah.padding + j * ah.dilation;
-      if (xd < 0 || xd >= ad.x_size || xh < 0 || xh >= ah.x_size) {
-        tap += static_cast<int32_t>(aw.kernel);
-        continue;
-      }
-      const T* row = plane + xd * g.x_strides[2] + xh * g.x_strides[3];
-      for (int64_t l = 0; l < aw.kernel; ++l, ++tap) {
-        const int64_t offset = l * aw.dilation - aw.padding;
-        const TapRange range = tap_range(aw, offset);
-        const int64_t from = std::max<int64_t>(range.from - o0, 0), to = std::min(range.to - o0, count);
-        const int64_t step = aw.stride * g.x_strides[4];
-        const T* x = row + (o0 * aw.stride + offset) * g.x_strides[4];
-        with_step(step, [&]<int kStep>() { max_pass<kStep, kTaps>(best, taps, tap, x, step, from, to); });
-      }
+// A tile as rows of lanes: where its elements stand, counted from the beginning of the plane.
+template <class S>
+struct Tile {
+  S* data;
+  int64_t step[kDims], origin;
+
+  CT_INLINE S* at(int64_t d, int64_t h, int64_t w) const {
+    return data + (d * step[0] + h * step[1] + w * step[2] - origin);
+  }
+  static Tile dense(S* data, const Ranges& r, int64_t width) {
+    Tile t{data, {}, 0};
+    int64_t step = width;
+    for (int k = kDims - 1; k >= 0; --k) {
+      t.step[k] = step;
+      t.origin += r.axis[k].from * step;
+      step *= r.axis[k].to - r.axis[k].from;
     }
+    return t;
   }
-}
-
-// Where in its plane the maximum of a result stands.
-class Positions {
- public:
-  explicit Positions(const PoolArgs& g) : g_(g), in_table_(taps_of(g) <= kTable) {
-    if (!in_table_) return;
-    for (int64_t tap = 0; tap < taps_of(g); ++tap) table_[tap] = shift_of(tap);
-  }
-  // Of result (d, h, o) at a tap; without any element above the lowest (tap < 0) it is the first of the
-  // window.
-  CT_INLINE int64_t of(int64_t d, int64_t h, int64_t o, int32_t tap) const {
-    const PoolAxis* a = g_.axis;
-    const int64_t begin =
-        ((d * a[0].stride - a[0].padding) * a[1].x_size + h * a[1].stride - a[1].padding) * a[2].x_size +
-        o * a[2].stride - a[2].padding;
-    if (CT_LIKELY(tap >= 0)) return begin + (in_table_ ? table_[tap] : shift_of(tap));
-    return begin + (first_tap(a[0], d) * a[1].x_size + first_tap(a[1], h)) * a[2].x_size + first_tap(a[2], o);
-  }
-
- private:
-  int64_t shift_of(int64_t tap) const {
-    const PoolAxis* a = g_.axis;
-    const int64_t l = tap % a[2].kernel, j = tap / a[2].kernel % a[1].kernel,
-                  i = tap / (a[2].kernel * a[1].kernel);
-    return (i * a[0].dilation * a[1].x_size + j * a[1].dilation) * a[2].x_size + l * a[2].dilation;
-  }
-  // From the beginning of a window to its first element that exists.
-  static int64_t first_tap(const PoolAxis& a, int64_t result) {
-    const int64_t begin = result * a.stride - a.padding;
-    return begin < 0 ? ceil_div(-begin, a.dilation) * a.dilation : 0;
-  }
-
-  static constexpr int64_t kTable = 64;
-  const PoolArgs& g_;
-  const bool in_table_;
-  int64_t table_[kTable];
 };
 
+// Some planes of the operands: `lanes` from `lane` on, of one sample or, where all operands allow it, of a
+// batch seen as one sample. Tiles have room for `width` of them, a multiple of 16.
+struct Group {
+  int64_t sample, lane, lanes, width;
+
+  template <class T, class Pointer>
+  CT_INLINE T* of(const PoolOperand<Pointer>& p) const {
+    return static_cast<T*>(p.data) + sample * p.batch + lane * p.plane;
+  }
+  template <class Pointer>
+  CT_INLINE bool in_place(const PoolOperand<Pointer>& p) const {
+    return p.plane == 1 && lanes == width;
+  }
+};
+// body(p, count, step): for the runs of a tile's elements that lie one step apart.
+template <class T, class Pointer, class Body>
+CT_INLINE void for_each_run(const PoolOperand<Pointer>& o, T* p, const Ranges& r, Body&& body) {
+  int64_t n[kDims];
+  for (int k = 0; k < kDims; ++k) {
+    n[k] = r.axis[k].to - r.axis[k].from;
+    p += r.axis[k].from * o.axis[k];
+  }
+  const bool flat =
+      (n[1] == 1 || o.axis[1] == n[2] * o.axis[2]) && (n[0] == 1 || o.axis[0] == n[1] * n[2] * o.axis[2]);
+  if (flat) return body(p, n[0] * n[1] * n[2], o.axis[2]);
+  for (int64_t d = 0; d < n[0]; ++d)
+    for (int64_t h = 0; h < n[1]; ++h) body(p + d * o.axis[0] + h * o.axis[1], n[2], o.axis[2]);
+}
+
+template <class S, class T>
+Tile<const S> load_tile(const PoolOperand<const void*>& o, const Group& group, const Ranges& r, S* buffer,
+                        bool copy = false) {
+  const T* p = group.of<const T>(o);
+  if constexpr (std::is_same_v<S, T>) {
+    if (!copy && group.in_place(o)) return {p, {o.axis[0], o.axis[1], o.axis[2]}, 0};
+  }
+  const Tile<S> t = Tile<S>::dense(buffer, r, group.width);
+  for_each_run(o, p, r, [&](const T* from, int64_t n, int64_t step) {
+    load_rows(buffer, from, n, step, o.plane, group.lanes, group.width);
+    buffer += n * group.width;
+  });
+  return {t.data, {t.step[0], t.step[1], t.step[2]}, t.origin};
+}
+// Where to put the results of a tile: in place, or in a buffer that finish_tile() copies.
+template <class S, class T>
+Tile<S> begin_tile(const PoolOperand<void*>& o, const Group& group, const Ranges& r, S* buffer) {
+  if constexpr (std::is_same_v<S, T>) {
+    if (group.in_place(o)) return {group.of<T>(o), {o.axis[0], o.axis[1], o.axis[2]}, 0};
+  }
+  return Tile<S>::dense(buffer, r, group.width);
+}
 template <class T, class S>
-void max_windows(const PoolArgs& g) {
-  const int64_t width = g.axis[2].y_size;
-  const Positions positions(g);
-  for_each_row(g, width * taps_of(g), [&](int64_t plane, int64_t d, int64_t h) {
-    S best[kRow];
-    int32_t taps[kRow];
-    const T* x = plane_of<T>(g, plane);
-    const int64_t row = ((plane * g.axis[0].y_size + d) * g.axis[1].y_size + h) * width;
-    T* y = static_cast<T*>(g.y) + row;
-    for (int64_t o0 = 0; o0 < width; o0 += kRow) {
-      const int64_t count = std::min(kRow, width - o0);
-      if (g.indices) {
-        max_block<true>(g, x, d, h, o0, count, best, taps);
-        for (int64_t o = 0; o < count; ++o) g.indices[row + o0 + o] = positions.of(d, h, o0 + o, taps[o]);
-      } else {
-        max_block<false>(g, x, d, h, o0, count, best, taps);
-      }
-      for (int64_t o = 0; o < count; ++o) y[o0 + o] = static_cast<T>(best[o]);
-    }
+void finish_tile(const PoolOperand<void*>& o, const Group& group, const Ranges& r, const S* buffer) {
+  if (std::is_same_v<S, T> && group.in_place(o)) return;
+  for_each_run(o, group.of<T>(o), r, [&](T* to, int64_t n, int64_t step) {
+    store_rows(to, buffer, n, step, o.plane, group.lanes, group.width);
+    buffer += n * group.width;
   });
 }
 
-// Windows of their own size each: the elements one by one.
-template <class T, class S>
-void max_adaptive(const PoolArgs& g) {
-  const int64_t width = g.axis[2].y_size;
-  for_each_row(g, width * taps_of(g), [&](int64_t plane, int64_t d, int64_t h) {
-    const T* x = plane_of<T>(g, plane);
-    const int64_t row = ((plane * g.axis[0].y_size + d) * g.axis[1].y_size + h) * width;
-    const Window wd = mean_window(g.axis[0], true, d), wh = mean_window(g.axis[1], true, h);
-    for (int64_t o = 0; o < width; ++o) {
-      const Window ww = mean_window(g.axis[2], true, o);
-      S best = lowest<S>();
-      int64_t position = (wd.begin * g.axis[1].x_size + wh.begin) * g.axis[2].x_size + ww.begin;
-      for (int64_t i = wd.begin; i < wd.end; ++i) {
-        for (int64_t j = wh.begin; j < wh.end; ++j) {
-          for (int64_t l = ww.begin; l < ww.end; ++l) {
-            const S v = static_cast<S>(x[i * g.x_strides[2] + j * g.x_strides[3] + l * g.x_strides[4]]);
-            if ((v > best) | (v != v)) {
-              best = v;
-              position = (i * g.axis[1].x_size + j) * g.axis[2].x_size + l;
-            }
-          }
-        }
-      }
-      static_cast<T*>(g.y)[row + o] = static_cast<T>(best);
-      if (g.indices) g.indices[row + o] = position;
-    }
-  });
+// ---- the loops
+// ---------------------------------------------------------------------------------------------
+
+template <class Pointer>
+CT_INLINE bool is_one_batch(const PoolArgs& g, const PoolOperand<Pointer>& o) {
+  return g.batch == 1 || !o.data || o.batch == g.channels * o.plane;
+}
+template <class Pointer>
+CT_INLINE bool is_innermost(const PoolOperand<Pointer>& o) {
+  return !o.data || o.plane == 1;
 }
 
-// A plane of the gradient in S: the result itself, or a buffer that is converted at the end.
-template <class T, class S, class Body>
-void for_each_plane_gradient(const PoolArgs& g, Body&& body) {
-  const int64_t size = g.axis[0].x_size * g.axis[1].x_size * g.axis[2].x_size;
-  const int64_t results = g.axis[0].y_size * g.axis[1].y_size * g.axis[2].y_size;
-  const int64_t work = size + results * taps_of(g);
-  parallel_for(0, g.batch * g.channels, std::max<int64_t>(1, kGrain / (work + 1)),
+// body(group, range) for all planes in groups, and for all ranges of the split axis, of `size` elements, in
+// parallel. `work` is that of one plane.
+template <class Body>
+CT_INLINE void for_each_tile(const PoolArgs& g, int64_t size, int64_t work, Body&& body) {
+  const bool one =
+      is_one_batch(g, g.x) && is_one_batch(g, g.y) && is_one_batch(g, g.x_grad) && is_one_batch(g, g.y_grad);
+  const int64_t samples = one ? 1 : g.batch, planes = one ? g.batch * g.channels : g.channels;
+  // Innermost planes are taken four cache lines at a time: memory likes longer runs.
+  const bool innermost =
+      is_innermost(g.x) && is_innermost(g.y) && is_innermost(g.x_grad) && is_innermost(g.y_grad);
+  const int64_t wide = innermost ? 4 * kPlanes : kPlanes, wide_groups = planes / wide;
+  const int64_t groups = wide_groups + ceil_div(planes % wide, kPlanes);
+  int64_t elements = 1;
+  for (const PoolAxis& a : g.axis) elements *= a.x_size;
+  const int64_t cuts = std::min(size, ceil_div(elements * wide, kTile * kPlanes)),
+                length = ceil_div(size, cuts), tiles = ceil_div(size, length);
+  parallel_for(0, samples * tiles * groups, std::max<int64_t>(1, kGrain * tiles / (work * wide + 1)),
                [&](int64_t from, int64_t to) {
-                 Scratch buffer(std::is_same_v<T, S> ? 0 : static_cast<size_t>(size) * sizeof(S));
-                 for (int64_t plane = from; plane < to; ++plane) {
-                   T* x = static_cast<T*>(g.x_grad) + plane * size;
-                   S* sums = std::is_same_v<T, S> ? reinterpret_cast<S*>(x) : buffer.as<S>();
-                   std::fill(sums, sums + size, S(0));
-                   body(plane, sums, static_cast<const T*>(g.y_grad) + plane * results);
-                   if constexpr (!std::is_same_v<T, S>) {
-                     for (int64_t i = 0; i < size; ++i) x[i] = static_cast<T>(sums[i]);
-                   }
+                 for (int64_t i = from; i < to; ++i) {
+                   const int64_t k = i % groups, tile = i / groups % tiles;
+                   const int64_t width = k < wide_groups ? wide : kPlanes,
+                                 lane = std::min(k, wide_groups) * wide +
+                                        std::max<int64_t>(0, k - wide_groups) * kPlanes;
+                   body(Group{i / groups / tiles, lane, std::min(width, planes - lane), width},
+                        Range{tile * length, std::min(size, (tile + 1) * length)});
                  }
                });
 }
+CT_INLINE int64_t plane_work(const PoolArgs& g) {
+  int64_t x = 1, y = 1;
+  for (const PoolAxis& a : g.axis) {
+    x *= a.x_size;
+    y *= a.y_size * (g.adaptive ? a.x_size / a.y_size + 1 : a.kernel);
+  }
+  return x + y;
+}
+// body(d, h, w, lane) for every row of 16 lanes.
+template <class Body>
+CT_INLINE void for_each_row(const Ranges& r, int64_t width, Body&& body) {
+  for (int64_t d = r.axis[0].from; d < r.axis[0].to; ++d)
+    for (int64_t h = r.axis[1].from; h < r.axis[1].to; ++h)
+      for (int64_t w = r.axis[2].from; w < r.axis[2].to; ++w)
+        for (int64_t lane = 0; lane < width; lane += kPlanes) body(d, h, w, lane);
+}
+
+template <bool kWhere, class S>
+CT_INLINE Best<kWhere, S> best_of(const PoolArgs& g, const Plan& plan, const Tile<const S>& x, int64_t d,
+                                  int64_t h, int64_t w, int64_t lane) {
+  const Window wd = plan.window[0][d], wh = plan.window[1][h], ww = plan.window[2][w];
+  const int64_t row = g.axis[2].x_size, sheet = row * g.axis[1].x_size;
+  Best<kWhere, S> best(wd.begin * sheet + wh.begin * row + ww.begin);
+  for (int64_t i = wd.begin; i < wd.end; i += plan.step[0]) {
+    for (int64_t j = wh.begin; j < wh.end; j += plan.step[1]) {
+      const S* p = x.at(i, j, 0) + lane;
+      for (int64_t l = ww.begin; l < ww.end; l += plan.step[2])
+        best.take(p + l * x.step[2], i * sheet + j * row + l);
+    }
+  }
+  return best;
+}
 
 template <class T, class S>
+void max_forward(const PoolArgs& g) {
+  const Plan plan(g, false);
+  for_each_tile(g, g.axis[plan.split].y_size, plane_work(g), [&](const Group& group, Range range) {
+    const Ranges ry = plan.whole_y(range), rx = plan.whole_x(plan.elements(range));
+    const int64_t x_count = count_of(rx) * group.width, y_count = count_of(ry) * group.width;
+    Scratch buffer(static_cast<size_t>(x_count + 2 * y_count) * sizeof(S));
+    S *x_buffer = buffer.as<S>(), *y_buffer = x_buffer + x_count;
+    const Tile<const S> x = load_tile<S, T>(g.x, group, rx, x_buffer);
+    const Tile<S> y = begin_tile<S, T>(g.y, group, ry, y_buffer);
+    if (g.indices) {
+      place_t<S>* where = reinterpret_cast<place_t<S>*>(y_buffer + y_count);
+      PoolOperand<void*> indices = g.y;
+      indices.data = g.indices;
+      const auto places = Tile<place_t<S>>::dense(where, ry, group.width);
+      for_each_row(ry, group.width, [&](int64_t d, int64_t h, int64_t w, int64_t lane) {
+        const auto best = best_of<true>(g, plan, x, d, h, w, lane);
+        best.value.store(y.at(d, h, w) + lane);
+        best.where.store(places.at(d, h, w) + lane);
+      });
+      for_each_run(indices, group.of<int64_t>(indices), ry, [&](int64_t* to, int64_t n, int64_t step) {
+        for (int64_t l = 0; l < group.lanes; ++l)
+          for (int64_t i = 0; i < n; ++i) to[l * indices.plane + i * step] = where[i * group.width + l];
+        where += n * group.width;
+      });
+    } else {
+      for_each_row(ry, group.width, [&](int64_t d, int64_t h, int64_t w, int64_t lane) {
+        best_of<false>(g, plan, x, d, h, w, lane).value.store(y.at(d, h, w) + lane);
+      });
+    }
+    finish_tile<T>(g.y, group, ry, y_buffer);
+  });
+}
+
+// Every window over the tile finds its maximum again, and adds its gradient to that element alone: to each
+// element of the window in turn, of the lanes whose maximum stands there.
+template <class T, class S>
 void max_backward(const PoolArgs& g) {
-  const Positions positions(g);
-  for_each_plane_gradient<T, S>(g, [&](int64_t plane, S* sums, const T* grad) {
-    S best[kRow];
-    int32_t taps[kRow];
-    const T* x = plane_of<T>(g, plane);
-    const int64_t width = g.axis[2].y_size;
-    for (int64_t d = 0; d < g.axis[0].y_size; ++d) {
-      for (int64_t h = 0; h < g.axis[1].y_size; ++h, grad += width) {
-        for (int64_t o0 = 0; o0 < width; o0 += kRow) {
-          const int64_t count = std::min(kRow, width - o0);
-          max_block<true>(g, x, d, h, o0, count, best, taps);
-          for (int64_t o = 0; o < count; ++o)
-            sums[positions.of(d, h, o0 + o, taps[o])] += static_cast<S>(grad[o0 + o]);
+  const Plan plan(g, false);
+  const int64_t row = g.axis[2].x_size, sheet = row * g.axis[1].x_size;
+  for_each_tile(g, g.axis[plan.split].x_size, 2 * plane_work(g), [&](const Group& group, Range range) {
+    const Range windows = plan.windows(range);
+    const Ranges rdx = plan.whole_x(range), ry = plan.whole_y(windows),
+                 rx = plan.whole_x(windows.from < windows.to ? plan.elements(windows) : Range{0, 0});
+    const int64_t dx_count = count_of(rdx) * group.width, x_count = count_of(rx) * group.width,
+                  y_count = count_of(ry) * group.width;
+    Scratch buffer(static_cast<size_t>(dx_count + x_count + y_count) * sizeof(S));
+    S *dx_buffer = buffer.as<S>(), *x_buffer = dx_buffer + dx_count;
+    std::fill(dx_buffer, dx_buffer + dx_count, S(0));
+    const Tile<S> dx = Tile<S>::dense(dx_buffer, rdx, group.width);
+    const Tile<const S> x = load_tile<S, T>(g.x, group, rx, x_buffer),
+                        grad = load_tile<S, T>(g.y_grad, group, ry, x_buffer + x_count);
+    // The part of a window that lies in the tile.
+    auto inside = [&](int k, const Window& w) {
+      if (k != plan.split) return Range{w.begin, w.end};
+      const int64_t skipped = std::max<int64_t>(0, ceil_div_up(range.from - w.begin, plan.step[k]));
+      return Range{w.begin + skipped * plan.step[k], std::min(w.end, range.to)};
+    };
+    for_each_row(ry, group.width, [&](int64_t d, int64_t h, int64_t w, int64_t lane) {
+      const auto where = best_of<true>(g, plan, x, d, h, w, lane).where;
+      const LaneRow<S> value = LaneRow<S>::load(grad.at(d, h, w) + lane), none = LaneRow<S>::all(S(0));
+      const Range wd = inside(0, plan.window[0][d]), wh = inside(1, plan.window[1][h]),
+                  ww = inside(2, plan.window[2][w]);
+      for (int64_t i = wd.from; i < wd.to; i += plan.step[0]) {
+        for (int64_t j = wh.from; j < wh.to; j += plan.step[1]) {
+          for (int64_t l = ww.from; l < ww.to; l += plan.step[2]) {
+            const auto place = LaneRow<place_t<S>>::all(static_cast<place_t<S>>(i * sheet + j * row + l));
+            S* p = dx.at(i, j, l) + lane;
+            LaneRow<S> sum = LaneRow<S>::load(p);
+            for (int v = 0; v < LaneRow<S>::kVectors; ++v)
+              sum.v[v] += where.v[v] == place.v[v] ? value.v[v] : none.v[v];
+            sum.store(p);
+          }
         }
       }
-    }
+    });
+    PoolOperand<void*> to = g.x_grad;
+    for_each_run(to, group.of<T>(to), rdx, [&](T* p, int64_t n, int64_t step) {
+      store_rows(p, dx_buffer, n, step, to.plane, group.lanes, group.width);
+      dx_buffer += n * group.width;
+    });
   });
 }
 
 template <class S>
-CT_INLINE S divisor_of(const PoolArgs& g, const Window& d, const Window& h, const Window& w) {
+CT_INLINE S divisor_of(const PoolArgs& g, const Plan& plan, int64_t d, int64_t h, int64_t w) {
   if (g.divisor != 0) return static_cast<S>(g.divisor);
-  if (g.count_include_pad) return static_cast<S>(d.extent * h.extent * w.extent);
-  return static_cast<S>((d.end - d.begin) * (h.end - h.begin) * (w.end - w.begin));
-}
-
-constexpr int64_t kLine = 1024;  // the longest row of x whose sums over the rows of a window are kept
-
-// A row of adaptive means: the rows of x under the window are added up as a whole, then each result takes its
-// part.
-template <class T, class S>
-void adaptive_row(const PoolArgs& g, const T* plane, const Window& wd, const Window& wh, T* y) {
-  const PoolAxis& aw = g.axis[2];
-  S line[kLine];
-  for (int64_t l = 0; l < aw.x_size; ++l) line[l] = S(0);
-  for (int64_t i = wd.begin; i < wd.end; ++i) {
-    for (int64_t j = wh.begin; j < wh.end; ++j) {
-      const T* row = plane + i * g.x_strides[2] + j * g.x_strides[3];
-      with_step(g.x_strides[4],
-                [&]<int kStep>() { add_pass<kStep>(line, row, g.x_strides[4], 0, aw.x_size); });
-    }
-  }
-  for (int64_t o = 0; o < aw.y_size; ++o) {
-    const Window ww = mean_window(aw, true, o);
-    S total = S(0);
-    for (int64_t l = ww.begin; l < ww.end; ++l) total += line[l];
-    y[o] = static_cast<T>(total / divisor_of<S>(g, wd, wh, ww));
-  }
-}
-// Its gradient: each result's share goes to the columns of its window, and the whole line to the rows of x.
-template <class T, class S>
-void adaptive_row_backward(const PoolArgs& g, const T* grad, const Window& wd, const Window& wh, S* sums) {
-  const PoolAxis& aw = g.axis[2];
-  S line[kLine];
-  for (int64_t l = 0; l < aw.x_size; ++l) line[l] = S(0);
-  for (int64_t o = 0; o < aw.y_size; ++o) {
-    const Window ww = mean_window(aw, true, o);
-    const S share = static_cast<S>(grad[o]) / divisor_of<S>(g, wd, wh, ww);
-    for (int64_t l = ww.begin; l < ww.end; ++l) line[l] += share;
-  }
-  for (int64_t i = wd.begin; i < wd.end; ++i) {
-    for (int64_t j = wh.begin; j < wh.end; ++j)
-      add_pass<1>(sums + (i * g.axis[1].x_size + j) * aw.x_size, line, 1, 0, aw.x_size);
-  }
+  const Window a = plan.window[0][d], b = plan.window[1][h], c = plan.window[2][w];
+  if (g.count_include_pad) return static_cast<S>(a.extent * b.extent * c.extent);
+  return static_cast<S>((a.end - a.begin) * (b.end - b.begin) * (c.end - c.begin));
 }
 
 template <class T, class S>
-void mean_windows(const PoolArgs& g) {
-  const PoolAxis& aw = g.axis[2];
-  const int64_t width = aw.y_size;
-  for_each_row(g, width * taps_of(g), [&](int64_t plane, int64_t d, int64_t h) {
-    S sum[kRow];
-    T* y = static_cast<T*>(g.y) + ((plane * g.axis[0].y_size + d) * g.axis[1].y_size + h) * width;
-    const Window wd = mean_window(g.axis[0], g.adaptive, d), wh = mean_window(g.axis[1], g.adaptive, h);
-    if (g.adaptive && aw.x_size <= kLine) return adaptive_row<T, S>(g, plane_of<T>(g, plane), wd, wh, y);
-    for (int64_t o0 = 0; o0 < width; o0 += kRow) {
-      const int64_t count = std::min(kRow, width - o0);
-      std::fill(sum, sum + count, S(0));
+void mean_forward(const PoolArgs& g) {
+  const Plan plan(g, true);
+  for_each_tile(g, g.axis[plan.split].y_size, plane_work(g), [&](const Group& group, Range range) {
+    const Ranges ry = plan.whole_y(range), rx = plan.whole_x(plan.elements(range));
+    const int64_t x_count = count_of(rx) * group.width;
+    Scratch buffer(static_cast<size_t>(x_count + count_of(ry) * group.width) * sizeof(S));
+    S* y_buffer = buffer.as<S>() + x_count;
+    const Tile<const S> x = load_tile<S, T>(g.x, group, rx, buffer.as<S>());
+    const Tile<S> y = begin_tile<S, T>(g.y, group, ry, y_buffer);
+    for_each_row(ry, group.width, [&](int64_t d, int64_t h, int64_t w, int64_t lane) {
+      const Window wd = plan.window[0][d], wh = plan.window[1][h], ww = plan.window[2][w];
+      LaneRow<S> sum = LaneRow<S>::all(S(0));
       for (int64_t i = wd.begin; i < wd.end; ++i) {
         for (int64_t j = wh.begin; j < wh.end; ++j) {
-          const T* row = plane_of<T>(g, plane) + i * g.x_strides[2] + j * g.x_strides[3];
-          if (g.adaptive) {
-            for (int64_t o = 0; o < count; ++o) {
-              const Window ww = mean_window(aw, true, o0 + o);
-              S total = S(0);
-              if (g.x_strides[4] == 1) {
-#pragma omp simd reduction(+ : total)
-                for (int64_t l = ww.begin; l < ww.end; ++l) total += static_cast<S>(row[l]);
-              } else {
-                for (int64_t l = ww.begin; l < ww.end; ++l) total += static_cast<S>(row[l * g.x_strides[4]]);
-              }
-              sum[o] += total;
-            }
-            continue;
-          }
-          for (int64_t l = 0; l < aw.kernel; ++l) {
-            const TapRange range = tap_range(aw, l - aw.padding);
-            const int64_t from = std::max<int64_t>(range.from - o0, 0), to = std::min(range.to - o0, count);
-            const int64_t step = aw.stride * g.x_strides[4];
-            const T* x = row + (o0 * aw.stride + l - aw.padding) * g.x_strides[4];
-            with_step(step, [&]<int kStep>() { add_pass<kStep>(sum, x, step, from, to); });
-          }
+          const S* p = x.at(i, j, 0) + lane;
+          for (int64_t l = ww.begin; l < ww.end; ++l) sum = sum + LaneRow<S>::load(p + l * x.step[2]);
         }
       }
-      for (int64_t o = 0; o < count; ++o) {
-        const S divisor = divisor_of<S>(g, wd, wh, mean_window(aw, g.adaptive, o0 + o));
-        y[o0 + o] = divisor == S(0) ? T(S(0)) : static_cast<T>(sum[o] / divisor);
+      const S divisor = divisor_of<S>(g, plan, d, h, w);
+      if (divisor == S(0)) {
+        sum = LaneRow<S>::all(S(0));
+      } else {
+        sum = sum / LaneRow<S>::all(divisor);
       }
-    }
+      sum.store(y.at(d, h, w) + lane);
+    });
+    finish_tile<T>(g.y, group, ry, y_buffer);
   });
 }
 
+// Every element of x takes a share of the gradient of each window over it.
 template <class T, class S>
 void mean_backward(const PoolArgs& g) {
-  const PoolAxis& aw = g.axis[2];
-  for_each_plane_gradient<T, S>(g, [&](int64_t, S* sums, const T* grad) {
-    S share[kRow];
-    const int64_t width = aw.y_size;
-    for (int64_t d = 0; d < g.axis[0].y_size; ++d) {
-      const Window wd = mean_window(g.axis[0], g.adaptive, d);
-      for (int64_t h = 0; h < g.axis[1].y_size; ++h, grad += width) {
-        const Window wh = mean_window(g.axis[1], g.adaptive, h);
-        if (g.adaptive && aw.x_size <= kLine) {
-          adaptive_row_backward<T, S>(g, grad, wd, wh, sums);
-          continue;
-        }
-        for (int64_t o0 = 0; o0 < width; o0 += kRow) {
-          const int64_t count = std::min(kRow, width - o0);
-          for (int64_t o = 0; o < count; ++o) {
-            const S divisor = divisor_of<S>(g, wd, wh, mean_window(aw, g.adaptive, o0 + o));
-            share[o] = divisor == S(0) ? S(0) : static_cast<S>(grad[o0 + o]) / divisor;
-          }
-          for (int64_t i = wd.begin; i < wd.end; ++i) {
-            for (int64_t j = wh.begin; j < wh.end; ++j) {
-              S* row = sums + (i * g.axis[1].x_size + j) * aw.x_size;
-              if (g.adaptive) {
-                for (int64_t o = 0; o < count; ++o) {
-                  const Window ww = mean_window(aw, true, o0 + o);
-                  for (int64_t l = ww.begin; l < ww.end; ++l) row[l] += share[o];
-                }
-                continue;
-              }
-              for (int64_t l = 0; l < aw.kernel; ++l) {
-                const TapRange range = tap_range(aw, l - aw.padding);
-                const int64_t from = std::max<int64_t>(range.from - o0, 0),
-                              to = std::min(range.to - o0, count);
-                S* x = row + o0 * aw.stride + l - aw.padding;
-                with_step(aw.stride, [&]<int kStep>() { spread_pass<kStep>(x, share, aw.stride, from, to); });
-              }
-            }
-          }
-        }
-      }
-    }
+  const Plan plan(g, true);
+  for_each_tile(g, g.axis[plan.split].x_size, plane_work(g), [&](const Group& group, Range range) {
+    const Ranges rx = plan.whole_x(range), ry = plan.whole_y(plan.windows(range));
+    const int64_t y_count = count_of(ry) * group.width;
+    Scratch buffer(static_cast<size_t>(y_count + count_of(rx) * group.width) * sizeof(S));
+    S *shares = buffer.as<S>(), *x_buffer = shares + y_count;
+    const Tile<const S> share = load_tile<S, T>(g.y_grad, group, ry, shares, true);
+    S* p = shares;
+    for_each_row(ry, group.width, [&](int64_t d, int64_t h, int64_t w, int64_t) {
+      const S divisor = divisor_of<S>(g, plan, d, h, w);
+      LaneRow<S> row = LaneRow<S>::load(p);
+      if (divisor != S(0)) row = row / LaneRow<S>::all(divisor);
+      row.store(p);
+      p += kPlanes;
+    });
+    const Tile<S> x = begin_tile<S, T>(g.x_grad, group, rx, x_buffer);
+    for_each_row(rx, group.width, [&](int64_t d, int64_t h, int64_t w, int64_t lane) {
+      const Cover cd = plan.cover[0][d], ch = plan.cover[1][h], cw = plan.cover[2][w];
+      LaneRow<S> sum = LaneRow<S>::all(S(0));
+      for (int64_t i = cd.begin; i < cd.end; ++i)
+        for (int64_t j = ch.begin; j < ch.end; ++j)
+          for (int64_t l = cw.begin; l < cw.end; ++l) sum = sum + LaneRow<S>::load(share.at(i, j, l) + lane);
+      sum.store(x.at(d, h, w) + lane);
+    });
+    finish_tile<T>(g.x_grad, group, rx, x_buffer);
   });
-}
-
-template <class T, class S>
-void max_any(const PoolArgs& g) {
-  g.adaptive ? max_adaptive<T, S>(g) : max_windows<T, S>(g);
 }
 
 #define CT_POOL_FLOATS(fn)                             \
@@ -415,15 +514,15 @@ void max_any(const PoolArgs& g) {
   case DType::bfloat16: return fn<BFloat16, float>(g); \
   case DType::int64: return fn<int64_t, int64_t>(g);
 #define CT_POOL_INTEGERS(fn)                         \
-  case DType::uint8: return fn<uint8_t, uint8_t>(g); \
-  case DType::int8: return fn<int8_t, int8_t>(g);    \
-  case DType::int16: return fn<int16_t, int16_t>(g); \
+  case DType::uint8: return fn<uint8_t, int32_t>(g); \
+  case DType::int8: return fn<int8_t, int32_t>(g);   \
+  case DType::int16: return fn<int16_t, int32_t>(g); \
   case DType::int32: return fn<int32_t, int32_t>(g);
 
 void pool_max(const PoolArgs& g) {
   switch (g.dtype) {
-    CT_POOL_FLOATS(max_any)
-    CT_POOL_INTEGERS(max_any)
+    CT_POOL_FLOATS(max_forward)
+    CT_POOL_INTEGERS(max_forward)
     default: return;
   }
 }
@@ -436,7 +535,7 @@ void pool_max_backward(const PoolArgs& g) {
 }
 void pool_mean(const PoolArgs& g) {
   switch (g.dtype) {
-    CT_POOL_FLOATS(mean_windows)
+    CT_POOL_FLOATS(mean_forward)
     default: return;
   }
 }
