@@ -38,9 +38,10 @@ struct RowNormBackwardArgs {
 };
 
 // Operands are (samples, channels, inner), row-major. Coefficients are of the value type (float for the half
-// types), one per channel, or with per_sample one per sample and channel.
+// types), one per channel, or with per_sample one per sample and channel; there, where inner is 1, `repeat`
+// samples in turn count as one: the places of an image whose channels are innermost.
 struct ChannelArgs {
-  int64_t samples, channels, inner;
+  int64_t samples, channels, inner, repeat;
   bool per_sample;
   const void* x;
   const void* grad;
@@ -53,12 +54,31 @@ struct ChannelArgs {
   double* sum_grad_x;  // sums: of grad * (x - mean)
 };
 
+// x, grad and y are (samples, groups x per_group, inner), row-major; a mean and a variance per sample and
+// group. weight and bias have one value per channel. Forward writes y, mean and rstd; backward the gradient
+// of x to y, and for every sample and channel the sums of grad and of grad (x - mean) rstd.
+struct GroupNormArgs {
+  int64_t samples, groups, per_group, inner;
+  const void* x;
+  const void* grad;
+  const double* weight;
+  const double* bias;
+  void* y;
+  double* mean;
+  double* rstd;
+  double* sum_grad;
+  double* sum_grad_h;
+  double eps;
+};
+
 struct NormTable {
   void (*rows[kNumDTypes])(const RowNormArgs&);
   void (*rows_backward[kNumDTypes])(const RowNormBackwardArgs&);
   void (*affine[kNumDTypes])(const ChannelArgs&);
   void (*affine_backward[kNumDTypes])(const ChannelArgs&);
   void (*sums[kNumDTypes])(const ChannelArgs&);
+  void (*groups[kNumDTypes])(const GroupNormArgs&);
+  void (*groups_backward[kNumDTypes])(const GroupNormArgs&);
 };
 
 }  // namespace ctorch

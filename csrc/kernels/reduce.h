@@ -52,6 +52,8 @@ enum class Reduce : int8_t {
 };
 inline constexpr int kReduceKinds = static_cast<int>(Reduce::logsumexp) + 1;
 
+inline constexpr int64_t kShortRow = 256;
+
 // A reducer turns a block of elements into a total, a few bytes by which a part of a reduction is known, and
 // joins totals.
 struct Reducer {
@@ -69,6 +71,9 @@ struct Reducer {
   void (*join)(void* a, const void* b, int64_t n);
   // Results at + j * out_stride of the outputs, from totals[j], j < n.
   void (*write)(const ReduceArgs&, const void* totals, int64_t n, int64_t at, int64_t out_stride);
+  // Join p[i * stride + j], j < n <= kShortRow, to totals[i], i < rows <= 16. May be null: row() does that,
+  // too.
+  void (*short_rows)(const void* p, int64_t rows, int64_t stride, int64_t n, void* totals) = nullptr;
 };
 
 struct ReduceTable {

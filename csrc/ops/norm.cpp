@@ -192,10 +192,21 @@ Tensor to_tensor(const Values& v, DType dt) {
   return t;
 }
 
+// Means and variances (not corrected) of `count` sets of elements of dense memory seen with some sizes.
+void moments(const Tensor& source, const Dims& sizes, IntList reduced, int64_t count, const char* op,
+             Values& mean, Values& var) {
+  Tensor seen = source.view_as(sizes, contiguous_strides(sizes), source.offset());
+  const int64_t n[] = {count};
+  Tensor m = empty(n, source.dtype()), v = empty(n, source.dtype());
+  run_reduction({Reduce::var, op, 0.0}, seen, DimSet::of(seen, reduced, op), v, m);
+  mean = values_of(m, count, 0);
+  var = values_of(v, count, 0);
+}
+
 // The input as (samples, channels, inner). channels_last input is read as (samples x inner, channels, 1).
 struct Channels {
   Tensor x;
-  int64_t samples, channels, inner;
+  int64_t samples, channels, inner, repeat = 1;
   bool last;
 
   Channels(const Tensor& input, const char* op) {
@@ -208,6 +219,7 @@ struct Channels {
     for (int64_t d = 2; d < input.dim(); ++d) inner *= input.sizes()[d];
     if (last) {
       samples *= inner;
+      repeat = inner;
       inner = 1;
     }
   }
@@ -226,6 +238,7 @@ struct Channels {
     a.samples = samples;
     a.channels = channels;
     a.inner = inner;
+    a.repeat = repeat;
     a.x = x.data();
     return a;
   }
@@ -233,14 +246,8 @@ struct Channels {
   void statistics(Values& mean, Values& var) const {
     Tensor source = x;
     if (is_floating(x.dtype()) && x.item_size() == 2) source = to_dtype(x, DType::float32);
-    const Dims sizes{samples, channels, inner};
-    Tensor seen = source.view_as(sizes, contiguous_strides(sizes), source.offset());
-    const int64_t reduced[] = {0, 2}, n[] = {channels};
-    Tensor m = empty(n, source.dtype()), v = empty(n, source.dtype());
-    run_reduction({Reduce::var, "batch_norm", 0.0}, seen, DimSet::of(seen, IntList(reduced), "batch_norm"), v,
-                  m);
-    mean = values_of(m, channels, 0);
-    var = values_of(v, channels, 0);
+    const int64_t reduced[] = {0, 2};
+    moments(source, Dims{samples, channels, inner}, reduced, channels, "batch_norm", mean, var);
   }
 };
 
@@ -309,34 +316,58 @@ double inverse_std(double var, double eps) { return 1 / std::sqrt(var + eps); }
 // ---- groups
 // --------------------------------------------------------------------------------------------------------------
 
+// Where each group lies in one piece, a kernel does all at once; this is for the rest.
 struct Groups {
   Channels c;
-  int64_t group, per_group;  // per_group: channels
-  Values mean, rstd;         // per sample and group
+  int64_t sets, group, per_group,
+      places;         // sets: samples; per_group: channels; places: elements of a channel
+  Values mean, rstd;  // per sample and group
 
-  Groups(const Tensor& input, int64_t group_, double eps, const char* op)
-      : c(contiguous(input), op), group(group_) {
+  Groups(const Tensor& input, int64_t group_, const char* op) : c(input, op), group(group_) {
     check(group > 0, op, ": expected num_groups to be greater than 0, got ", group);
     check(c.channels % group == 0,
           "Expected number of channels in input to be divisible by num_groups, but got input of shape ",
           input.sizes(), " and num_groups=", group);
     per_group = c.channels / group;
-    const Dims sizes{c.samples * group, per_group * c.inner};
-    Tensor source = c.x.item_size() == 2 ? to_dtype(c.x, DType::float32) : c.x;
-    Tensor seen = source.view_as(sizes, contiguous_strides(sizes), source.offset());
-    const int64_t rows[] = {sizes[0]}, reduced[] = {1};
-    Tensor m = empty(rows, source.dtype()), v = empty(rows, source.dtype());
-    if (source.numel()) {
-      run_reduction({Reduce::var, op, 0.0}, seen, DimSet::of(seen, IntList(reduced), op), v, m);
-    } else {
-      fill_(m, 0);
-      fill_(v, 0);
-    }
-    mean = values_of(m, sizes[0], 0);
-    rstd = values_of(v, sizes[0], 0);
-    for (auto& r : rstd) r = inverse_std(r, eps);
+    sets = c.samples / c.repeat;
+    places = c.repeat * c.inner;
   }
-  int64_t lines() const { return c.samples * c.channels; }
+  // Few groups would leave threads without work.
+  bool fused() const { return !c.last && (sets * group >= 8 || c.x.numel() < (1 << 16)); }
+  GroupNormArgs args(const Values& weight, double eps) const {
+    GroupNormArgs a{};
+    a.samples = sets;
+    a.groups = group;
+    a.per_group = per_group;
+    a.inner = c.inner;
+    a.x = c.x.data();
+    a.weight = weight.data();
+    a.eps = eps;
+    return a;
+  }
+  void statistics(double eps, const char* op) {
+    const size_t n = static_cast<size_t>(sets * group), part = static_cast<size_t>(c.last ? per_group : 1);
+    const Tensor source = c.x.item_size() == 2 ? to_dtype(c.x, DType::float32) : c.x;
+    Values means, vars;
+    const int64_t reduced[] = {1};
+    if (c.last) {
+      moments(source, Dims{sets, c.repeat, c.channels}, reduced, sets * c.channels, op, means, vars);
+    } else {
+      moments(source, Dims{sets * group, per_group * c.inner}, reduced, sets * group, op, means, vars);
+    }
+    mean.assign(n, 0);
+    rstd.assign(n, 0);
+    for (size_t i = 0; i < n; ++i) {
+      double var = 0;
+      for (size_t k = i * part; k < (i + 1) * part; ++k) mean[i] += means[k] / static_cast<double>(part);
+      for (size_t k = i * part; k < (i + 1) * part; ++k) {
+        const double distance = means[k] - mean[i];
+        var += (vars[k] + distance * distance) / static_cast<double>(part);
+      }
+      rstd[i] = inverse_std(var, eps);
+    }
+  }
+  int64_t lines() const { return sets * c.channels; }
   size_t group_of(int64_t line) const { return static_cast<size_t>(line / per_group); }
   size_t channel_of(int64_t line) const { return static_cast<size_t>(line % c.channels); }
 };
@@ -477,18 +508,33 @@ Tensor3 native_group_norm(const Tensor& input, const OptionalTensor& weight, con
   Tensor source = input;
   if (input.dim() < 2 || input.sizes()[0] != N || input.sizes()[1] != C)
     source = reshape(input, Dims{N, C, HxW});
-  const Groups gr(source, group, eps, op);
+  Groups gr(source, group, op);
   const Values w = values_of(weight, C, 1), b = values_of(bias, C, 0);
-  Values scale(static_cast<size_t>(gr.lines())), shift(scale.size());
-  for (int64_t l = 0; l < gr.lines(); ++l) {
-    const size_t at = static_cast<size_t>(l), k = gr.group_of(l), channel = gr.channel_of(l);
-    scale[at] = w[channel] * gr.rstd[k];
-    shift[at] = b[channel] - gr.mean[k] * scale[at];
+  Tensor y = empty_like(gr.c.x);
+  if (input.numel() == 0) {
+    gr.mean.assign(static_cast<size_t>(N * group), 0);
+    gr.rstd.assign(gr.mean.size(), inverse_std(0, eps));
+  } else if (gr.fused()) {
+    gr.mean.resize(static_cast<size_t>(N * group));
+    gr.rstd.resize(gr.mean.size());
+    GroupNormArgs a = gr.args(w, eps);
+    a.bias = b.data();
+    a.y = y.data();
+    a.mean = gr.mean.data();
+    a.rstd = gr.rstd.data();
+    kernel_for(cpu_kernels().norm.groups, op, input.dtype())(a);
+  } else {
+    gr.statistics(eps, op);
+    Values scale(static_cast<size_t>(gr.lines())), shift(scale.size());
+    for (int64_t l = 0; l < gr.lines(); ++l) {
+      const size_t at = static_cast<size_t>(l), k = gr.group_of(l), channel = gr.channel_of(l);
+      scale[at] = w[channel] * gr.rstd[k];
+      shift[at] = b[channel] - gr.mean[k] * scale[at];
+    }
+    y = apply_affine(gr.c, scale, shift, true, op);
   }
-  Tensor y = input.numel() ? apply_affine(gr.c, scale, shift, true, op)
-                           : empty(source.sizes(), input.dtype(), input.device());
   auto statistics = [&](const Values& v) { return view(to_tensor(v, input.dtype()), Dims{N, group}); };
-  return {view(y, input.sizes()), statistics(gr.mean), statistics(gr.rstd)};
+  return {y.sizes() == input.sizes() ? y : view(y, input.sizes()), statistics(gr.mean), statistics(gr.rstd)};
 }
 
 Tensor group_norm(const Tensor& input, int64_t num_groups, const OptionalTensor& weight,
@@ -505,17 +551,34 @@ Tensor3 group_norm_backward(const Tensor& grad, const Tensor& input, const Optio
   const char* op = "group_norm_backward";
   check(grad.sizes() == input.sizes(), op, ": expected grad and input of one shape, got ", grad, " and ",
         input);
-  const Groups gr(input, group, eps, op);
+  Groups gr(input, group, op);
   const DType parameters = weight && *weight ? weight->dtype() : input.dtype();
   const int64_t each[] = {gr.c.channels};
   if (input.numel() == 0) return {empty_like(input), full(each, 0, parameters), full(each, 0, parameters)};
   Tensor g = gr.c.match(grad);
   const Values w = values_of(weight, gr.c.channels, 1);
-  Values mean(static_cast<size_t>(gr.lines())), sum, sum_x;
+  Values sum(static_cast<size_t>(gr.lines())), sum_x(sum.size()), dw(w.size(), 0), db(w.size(), 0);
+  if (gr.fused()) {
+    Tensor dx = empty_like(gr.c.x);
+    GroupNormArgs a = gr.args(w, eps);
+    a.grad = g.data();
+    a.y = dx.data();
+    a.sum_grad = sum.data();
+    a.sum_grad_h = sum_x.data();
+    kernel_for(cpu_kernels().norm.groups_backward, op, input.dtype())(a);
+    for (size_t l = 0; l < sum.size(); ++l) {
+      const size_t channel = gr.channel_of(static_cast<int64_t>(l));
+      dw[channel] += sum_x[l];
+      db[channel] += sum[l];
+    }
+    return {dx, to_tensor(dw, parameters), to_tensor(db, parameters)};
+  }
+  gr.statistics(eps, op);
+  Values mean(sum.size());
   for (size_t l = 0; l < mean.size(); ++l) mean[l] = gr.mean[gr.group_of(static_cast<int64_t>(l))];
   gradient_sums(gr.c, g, mean, true, sum, sum_x, op);
 
-  Values weighted(gr.mean.size(), 0), weighted_x(gr.mean.size(), 0), dw(w.size(), 0), db(w.size(), 0);
+  Values weighted(gr.mean.size(), 0), weighted_x(gr.mean.size(), 0);
   for (size_t l = 0; l < mean.size(); ++l) {
     const size_t k = gr.group_of(static_cast<int64_t>(l)), channel = gr.channel_of(static_cast<int64_t>(l));
     weighted[k] += w[channel] * sum[l];
@@ -523,7 +586,7 @@ Tensor3 group_norm_backward(const Tensor& grad, const Tensor& input, const Optio
     dw[channel] += sum_x[l] * gr.rstd[k];
     db[channel] += sum[l];
   }
-  const double count = static_cast<double>(gr.per_group * gr.c.inner);
+  const double count = static_cast<double>(gr.per_group * gr.places);
   Values scale(mean.size()), slope(mean.size()), shift(mean.size());
   for (size_t l = 0; l < mean.size(); ++l) {
     const size_t k = gr.group_of(static_cast<int64_t>(l));

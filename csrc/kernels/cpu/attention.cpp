@@ -82,7 +82,7 @@ struct Attention {
   static T max_of(const T* x, int64_t n) {
     Lanes<T> best(-static_cast<T>(__builtin_inf()));
     read_lanes(x, n, -static_cast<T>(__builtin_inf()), [&](const T* p) __attribute__((always_inline)) {
-      for (int l = 0; l < kLanes; ++l) best[l] = Lanes<T>::greater(best[l], p[l]);
+      for (int l = 0; l < kRowLanes; ++l) best[l] = Lanes<T>::greater(best[l], p[l]);
     });
     return best.max();
   }
@@ -91,7 +91,7 @@ struct Attention {
     Lanes<T> sum(0);
     map_lanes(x, x, n, -static_cast<T>(__builtin_inf()),
               [&](const T* p, T* q) __attribute__((always_inline)) {
-                for (int l = 0; l < kLanes; ++l) {
+                for (int l = 0; l < kRowLanes; ++l) {
                   const T e = exp_below_zero(p[l] - shift);
                   q[l] = e;
                   sum[l] += e;
@@ -176,7 +176,7 @@ struct Attention {
       Lanes<T> sum(0);
       read_lanes2(static_cast<const T*>(at(g.out, b, h, i + r)), grad_out + r * g.grad_out.row, g.value_width,
                   [&](const T* p, const T* q) __attribute__((always_inline)) {
-                    for (int l = 0; l < kLanes; ++l) sum[l] += p[l] * q[l];
+                    for (int l = 0; l < kRowLanes; ++l) sum[l] += p[l] * q[l];
                   });
       dot[r] = sum.sum();
     }

@@ -149,7 +149,7 @@ struct Pair {
                      [&](int64_t i, T v) __attribute__((always_inline)) { values[i - from] = v; });
           Lanes<T> s(0);
           read_lanes(values, to - from, T(0), [&](const T* p) __attribute__((always_inline)) {
-            for (int j = 0; j < kLanes; ++j) s[j] += p[j];
+            for (int j = 0; j < kRowLanes; ++j) s[j] += p[j];
           });
           total += s.sum();
         }
@@ -233,14 +233,14 @@ struct Classes {
   static CT_INLINE void log_sum(const T* x, int64_t n, T& max, T& log_of_sum) {
     Lanes<T> best(-__builtin_inf());
     read_lanes(x, n, -__builtin_inf(), [&](const T* p) __attribute__((always_inline)) {
-      for (int j = 0; j < kLanes; ++j) best[j] = Lanes<T>::greater(best[j], p[j]);
+      for (int j = 0; j < kRowLanes; ++j) best[j] = Lanes<T>::greater(best[j], p[j]);
     });
     max = best.max();
     double total = 0;
     for (int64_t i = 0; i < n; i += kRun) {
       Lanes<T> sum(0);
       read_lanes(x + i, least(kRun, n - i), -__builtin_inf(), [&](const T* p) __attribute__((always_inline)) {
-        for (int j = 0; j < kLanes; ++j) sum[j] += exp_below_zero(p[j] - max);
+        for (int j = 0; j < kRowLanes; ++j) sum[j] += exp_below_zero(p[j] - max);
       });
       total += sum.sum();
     }
@@ -354,7 +354,7 @@ struct Classes {
                         g * weight(a, t) * (shares.target + shares.other);
           map_lanes(p, q, a.classes, -__builtin_inf(),
                     [&](const T* in, T* out) __attribute__((always_inline)) {
-                      for (int j = 0; j < kLanes; ++j)
+                      for (int j = 0; j < kRowLanes; ++j)
                         out[j] = scale * exp_below_zero(in[j] - max - log_of_sum);
                     });
           if (a.smoothing > 0) {

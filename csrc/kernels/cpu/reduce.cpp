@@ -5,6 +5,7 @@
 
 #include "core/parallel.h"
 #include "core/scratch.h"
+#include "kernels/cpu/gemm_blocks.h"
 #include "kernels/cpu/reduce_lanes.h"
 
 namespace ctorch::CT_ISA {
@@ -119,23 +120,28 @@ void reduce_rows(const Reducer& r, const ReduceArgs& a) {
   const int64_t pieces = piece_count(a.outputs, a.count);
   if (pieces == 1) {
     constexpr int64_t kBatch = 16;  // results written at a time
-    parallel_for(0, a.outputs, most(1, kLeastWork / a.count), [&](int64_t from, int64_t to) {
-      alignas(64) char totals[kBatch * kMaxTotal];
-      Walker w(a.kept_dims, a.kept_sizes, a.kept_in, a.kept_out, from);
-      const int64_t last = a.kept_dims - 1;
-      for (int64_t o = from; o < to;) {
-        const int64_t run = last < 0 ? 1 : least(least(kBatch, to - o), a.kept_sizes[last] - w.at[last]);
-        const int64_t step = last < 0 ? 0 : a.kept_in[last], out_step = last < 0 ? 0 : a.kept_out[last];
-        r.empty(totals, run);
-        for (int64_t k = 0; k < run; ++k) {
-          reduce_range(r, a, base + (w.offset[0] + k * step) * r.in_size, 0, a.count,
-                       totals + k * r.total_size);
-        }
-        r.write(a, totals, run, w.offset[1], out_step);
-        w.advance(run);
-        o += run;
-      }
-    });
+    const bool short_rows =
+        r.short_rows && a.reduced_dims == 1 && a.reduced_in[0] == 1 && a.count <= kShortRow;
+    // A short row costs as much as one of 32 elements.
+    parallel_for(
+        0, a.outputs, most(1, kLeastWork / most(a.count, short_rows ? 32 : 1)),
+        [&](int64_t from, int64_t to) {
+          alignas(64) char totals[kBatch * kMaxTotal];
+          Walker w(a.kept_dims, a.kept_sizes, a.kept_in, a.kept_out, from);
+          const int64_t last = a.kept_dims - 1;
+          for (int64_t o = from; o < to;) {
+            const int64_t run = last < 0 ? 1 : least(least(kBatch, to - o), a.kept_sizes[last] - w.at[last]);
+            const int64_t step = last < 0 ? 0 : a.kept_in[last], out_step = last < 0 ? 0 : a.kept_out[last];
+            r.empty(totals, run);
+            const char* p = base + w.offset[0] * r.in_size;
+            if (short_rows) r.short_rows(p, run, step, a.count, totals);
+            for (int64_t k = 0; !short_rows && k < run; ++k)
+              reduce_range(r, a, p + k * step * r.in_size, 0, a.count, totals + k * r.total_size);
+            r.write(a, totals, run, w.offset[1], out_step);
+            w.advance(run);
+            o += run;
+          }
+        });
     return;
   }
   const int64_t piece = ceil_div(ceil_div(a.count, pieces), kBlock) * kBlock;
@@ -271,6 +277,7 @@ void run(const Reducer& r, const ReduceArgs& a) {
 void fill_reduce(ReduceTable& table) {
   table.run = &run;
   fill_reduce_sum(table);
+  fill_reduce_short(table);
   fill_reduce_order(table);
   fill_reduce_norm(table);
   fill_reduce_moments(table);

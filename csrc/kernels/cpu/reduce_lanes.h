@@ -20,6 +20,7 @@ void fill_reduce_sum(ReduceTable& table);
 void fill_reduce_order(ReduceTable& table);
 void fill_reduce_norm(ReduceTable& table);
 void fill_reduce_moments(ReduceTable& table);
+void fill_reduce_short(ReduceTable& table);  // after fill_reduce_sum
 
 namespace {
 
@@ -31,7 +32,6 @@ inline constexpr int64_t kMaxCols =
 
 constexpr CT_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr CT_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
-constexpr CT_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Complex numbers as the kernels see them: std::complex would leave weak functions behind.
 template <class T>

@@ -1,5 +1,6 @@
 // Reductions that read each block twice while it lies in L1, the second time relative to a centre found by
 // the first: variance (the block's mean) and log-sum-exp (its maximum).
+#include "kernels/cpu/gemm_simd.h"
 #include "kernels/cpu/reduce_lanes.h"
 #include "kernels/cpu/vec_math.h"
 
@@ -72,27 +73,49 @@ struct VarReducer {
     }
     static_cast<Moments*>(total)->join(Moments::around(static_cast<double>(n), centre, sum, square));
   }
-  static void columns(const ReduceArgs&, const void* data, int64_t rows, int64_t stride, int64_t cols,
-                      int64_t, void* totals) {
-    const T* CT_RESTRICT p = static_cast<const T*>(data);
-    Lane centre[kMaxCols], sums[kMaxCols], squares[kMaxCols];
-    combine_columns<SumOp>(p, rows, stride, cols, centre);
-    const Lane scale = Lane(1) / static_cast<Lane>(rows);
-    for (int64_t j = 0; j < cols; ++j) {
-      centre[j] *= scale;
-      sums[j] = 0;
-      squares[j] = 0;
-    }
+  // As many columns as kBand registers hold: their sums stay in registers, and the rows in the L1.
+  template <int kBand>
+  static void band(const T* p, int64_t rows, int64_t stride, Moments* total) {
+    constexpr int64_t lanes = kLanes<Lane>;
+    typename Simd<Lane>::Vector centre[kBand] = {}, sums[kBand] = {}, squares[kBand] = {};
     for (int64_t i = 0; i < rows; ++i) {
-      for (int64_t j = 0; j < cols; ++j) {
-        const Lane d = convert<Lane>(p[i * stride + j]) - centre[j];
-        sums[j] += d;
-        squares[j] += d * d;
+#pragma GCC unroll 4
+      for (int k = 0; k < kBand; ++k) centre[k] += load_convert<Lane>(p + i * stride + k * lanes);
+    }
+    for (int k = 0; k < kBand; ++k) centre[k] *= Lane(1) / static_cast<Lane>(rows);
+    for (int64_t i = 0; i < rows; ++i) {
+#pragma GCC unroll 4
+      for (int k = 0; k < kBand; ++k) {
+        const auto d = load_convert<Lane>(p + i * stride + k * lanes) - centre[k];
+        sums[k] += d;
+        squares[k] += d * d;
       }
     }
-    for (int64_t j = 0; j < cols; ++j) {
-      static_cast<Moments*>(totals)[j].join(
-          Moments::around(static_cast<double>(rows), centre[j], sums[j], squares[j]));
+    for (int k = 0; k < kBand; ++k) {
+      for (int64_t l = 0; l < lanes; ++l) {
+        total[k * lanes + l].join(
+            Moments::around(static_cast<double>(rows), centre[k][l], sums[k][l], squares[k][l]));
+      }
+    }
+  }
+  static void columns(const ReduceArgs&, const void* data, int64_t rows, int64_t stride, int64_t cols,
+                      int64_t, void* totals) {
+    const T* p = static_cast<const T*>(data);
+    auto* total = static_cast<Moments*>(totals);
+    int64_t j = 0;
+    for (; j + 4 * kLanes<Lane> <= cols; j += 4 * kLanes<Lane>) band<4>(p + j, rows, stride, total + j);
+    for (; j + kLanes<Lane> <= cols; j += kLanes<Lane>) band<1>(p + j, rows, stride, total + j);
+    const Lane scale = Lane(1) / static_cast<Lane>(rows);
+    for (; j < cols; ++j) {
+      Lane centre = 0, sum = 0, squares = 0;
+      for (int64_t i = 0; i < rows; ++i) centre += convert<Lane>(p[i * stride + j]);
+      centre *= scale;
+      for (int64_t i = 0; i < rows; ++i) {
+        const Lane d = convert<Lane>(p[i * stride + j]) - centre;
+        sum += d;
+        squares += d * d;
+      }
+      total[j].join(Moments::around(static_cast<double>(rows), centre, sum, squares));
     }
   }
   static void join(void* a, const void* b, int64_t n) {

@@ -1,6 +1,6 @@
 // Loops over a row in steps of a fixed number of lanes, which the compiler turns into whole vectors. The rest
-// of a row goes through a padded copy, so that it takes one vector step too, and not up to kLanes - 1 scalar
-// ones.
+// of a row goes through a padded copy, so that it takes one vector step too, and not up to kRowLanes - 1
+// scalar ones.
 #pragma once
 
 #include <cstring>
@@ -13,7 +13,7 @@
 namespace ctorch::CT_ISA {
 namespace {
 
-inline constexpr int kLanes = 32;
+inline constexpr int kRowLanes = 32;
 
 // Between elements and what they are computed in. float16 is converted by arithmetic: the instruction for it
 // would keep loops from being vectorised.
@@ -36,23 +36,23 @@ CT_INLINE T narrow(acc_t<T> x) {
   }
 }
 
-// Calls step(in..., width) for consecutive runs of kLanes elements; the last run is padded with `pad`.
+// Calls step(in..., width) for consecutive runs of kRowLanes elements; the last run is padded with `pad`.
 template <class T, class Step>
 CT_INLINE void read_lanes(const T* p, int64_t n, acc_t<T> pad, Step step) {
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) step(p + i);
+  for (; i + kRowLanes <= n; i += kRowLanes) step(p + i);
   if (i == n) return;
-  T rest[kLanes];
-  for (int j = 0; j < kLanes; ++j) rest[j] = narrow<T>(pad);
+  T rest[kRowLanes];
+  for (int j = 0; j < kRowLanes; ++j) rest[j] = narrow<T>(pad);
   std::memcpy(rest, p + i, static_cast<size_t>(n - i) * sizeof(T));
   step(static_cast<const T*>(rest));
 }
 template <class T, class Step>
 CT_INLINE void read_lanes2(const T* a, const T* b, int64_t n, Step step) {
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) step(a + i, b + i);
+  for (; i + kRowLanes <= n; i += kRowLanes) step(a + i, b + i);
   if (i == n) return;
-  T rest_a[kLanes] = {}, rest_b[kLanes] = {};
+  T rest_a[kRowLanes] = {}, rest_b[kRowLanes] = {};
   std::memcpy(rest_a, a + i, static_cast<size_t>(n - i) * sizeof(T));
   std::memcpy(rest_b, b + i, static_cast<size_t>(n - i) * sizeof(T));
   step(static_cast<const T*>(rest_a), static_cast<const T*>(rest_b));
@@ -61,10 +61,10 @@ CT_INLINE void read_lanes2(const T* a, const T* b, int64_t n, Step step) {
 template <class T, class Step>
 CT_INLINE void map_lanes(const T* p, T* out, int64_t n, acc_t<T> pad, Step step) {
   int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) step(p + i, out + i);
+  for (; i + kRowLanes <= n; i += kRowLanes) step(p + i, out + i);
   if (i == n) return;
-  T rest[kLanes], result[kLanes];
-  for (int j = 0; j < kLanes; ++j) rest[j] = narrow<T>(pad);
+  T rest[kRowLanes], result[kRowLanes];
+  for (int j = 0; j < kRowLanes; ++j) rest[j] = narrow<T>(pad);
   std::memcpy(rest, p + i, static_cast<size_t>(n - i) * sizeof(T));
   step(static_cast<const T*>(rest), static_cast<T*>(result));
   std::memcpy(out + i, result, static_cast<size_t>(n - i) * sizeof(T));
@@ -72,26 +72,26 @@ CT_INLINE void map_lanes(const T* p, T* out, int64_t n, acc_t<T> pad, Step step)
 
 template <class V>
 struct Lanes {
-  V lane[kLanes];
+  V lane[kRowLanes];
   CT_INLINE explicit Lanes(V value) {
-    for (int j = 0; j < kLanes; ++j) lane[j] = value;
+    for (int j = 0; j < kRowLanes; ++j) lane[j] = value;
   }
   CT_INLINE V& operator[](int j) { return lane[j]; }
   CT_INLINE V sum() const {
-    V s[kLanes];
-    for (int j = 0; j < kLanes; ++j) s[j] = lane[j];
+    V s[kRowLanes];
+    for (int j = 0; j < kRowLanes; ++j) s[j] = lane[j];
 #pragma GCC unroll 8
-    for (int h = kLanes / 2; h > 0; h /= 2) {
+    for (int h = kRowLanes / 2; h > 0; h /= 2) {
       for (int j = 0; j < h; ++j) s[j] += s[j + h];
     }
     return s[0];
   }
   // NaN if a lane is NaN.
   CT_INLINE V max() const {
-    V s[kLanes];
-    for (int j = 0; j < kLanes; ++j) s[j] = lane[j];
+    V s[kRowLanes];
+    for (int j = 0; j < kRowLanes; ++j) s[j] = lane[j];
 #pragma GCC unroll 8
-    for (int h = kLanes / 2; h > 0; h /= 2) {
+    for (int h = kRowLanes / 2; h > 0; h /= 2) {
       for (int j = 0; j < h; ++j) s[j] = greater(s[j], s[j + h]);
     }
     return s[0];

@@ -26,7 +26,7 @@ struct SoftmaxRow {
   static CT_INLINE V max_of(const T* x, int64_t n) {
     Lanes<V> best(-__builtin_inf());
     read_lanes(x, n, -__builtin_inf(), [&](const T* p) __attribute__((always_inline)) {
-      for (int j = 0; j < kLanes; ++j) best[j] = Lanes<V>::greater(best[j], widen(p[j]));
+      for (int j = 0; j < kRowLanes; ++j) best[j] = Lanes<V>::greater(best[j], widen(p[j]));
     });
     return best.max();
   }
@@ -36,7 +36,7 @@ struct SoftmaxRow {
       Lanes<V> sum(0);
       read_lanes(x + i, least(kSumRun, n - i), -__builtin_inf(),
                  [&](const T* p) __attribute__((always_inline)) {
-                   for (int j = 0; j < kLanes; ++j) sum[j] += exp_below_zero(widen(p[j]) - max);
+                   for (int j = 0; j < kRowLanes; ++j) sum[j] += exp_below_zero(widen(p[j]) - max);
                  });
       total += sum.sum();
     }
@@ -51,7 +51,7 @@ struct SoftmaxRow {
         Lanes<V> sum(0);
         map_lanes(x + i, y + i, least(kSumRun, n - i), -__builtin_inf(),
                   [&](const T* p, T* q) __attribute__((always_inline)) {
-                    for (int j = 0; j < kLanes; ++j) {
+                    for (int j = 0; j < kRowLanes; ++j) {
                       const V e = exp_below_zero(p[j] - max);
                       q[j] = e;
                       sum[j] += e;
@@ -64,7 +64,7 @@ struct SoftmaxRow {
     } else {
       const V scale = static_cast<V>(1 / sum_exp(x, n, max));
       map_lanes(x, y, n, -__builtin_inf(), [&](const T* p, T* q) __attribute__((always_inline)) {
-        for (int j = 0; j < kLanes; ++j) q[j] = narrow<T>(exp_below_zero(widen(p[j]) - max) * scale);
+        for (int j = 0; j < kRowLanes; ++j) q[j] = narrow<T>(exp_below_zero(widen(p[j]) - max) * scale);
       });
     }
   }
@@ -79,7 +79,7 @@ struct SoftmaxRow {
       Lanes<V> sum(0);
       read_lanes2(y + i, g + i, least(kSumRun, n - i),
                   [&](const T* p, const T* q) __attribute__((always_inline)) {
-                    for (int j = 0; j < kLanes; ++j) sum[j] += widen(p[j]) * widen(q[j]);
+                    for (int j = 0; j < kRowLanes; ++j) sum[j] += widen(p[j]) * widen(q[j]);
                   });
       total += sum.sum();
     }
@@ -91,18 +91,18 @@ struct SoftmaxRow {
     for (int64_t i = 0; i < n; i += kSumRun) {
       Lanes<V> sum(0);
       read_lanes(g + i, least(kSumRun, n - i), 0, [&](const T* p) __attribute__((always_inline)) {
-        for (int j = 0; j < kLanes; ++j) sum[j] += widen(p[j]);
+        for (int j = 0; j < kRowLanes; ++j) sum[j] += widen(p[j]);
       });
       total += sum.sum();
     }
     const V sum = static_cast<V>(total);
-    const int64_t whole = n / kLanes * kLanes;
+    const int64_t whole = n / kRowLanes * kRowLanes;
     auto run = [&](const T* p, const T* q, T* r) __attribute__((always_inline)) {
-      for (int j = 0; j < kLanes; ++j) r[j] = narrow<T>(widen(q[j]) - exp_below_zero(widen(p[j])) * sum);
+      for (int j = 0; j < kRowLanes; ++j) r[j] = narrow<T>(widen(q[j]) - exp_below_zero(widen(p[j])) * sum);
     };
-    for (int64_t i = 0; i < whole; i += kLanes) run(y + i, g + i, out + i);
+    for (int64_t i = 0; i < whole; i += kRowLanes) run(y + i, g + i, out + i);
     if (whole == n) return;
-    T py[kLanes] = {}, pg[kLanes] = {}, pr[kLanes];
+    T py[kRowLanes] = {}, pg[kRowLanes] = {}, pr[kRowLanes];
     const size_t bytes = static_cast<size_t>(n - whole) * sizeof(T);
     std::memcpy(py, y + whole, bytes);
     std::memcpy(pg, g + whole, bytes);
