@@ -114,7 +114,9 @@ int64_t prepared_elements(const TapProduct<T, S>& p) {
 // With the filter prepared already, or null.
 template <class T, class S>
 void sum_over_taps(const TapProduct<T, S>& p, const S* prepared) {
-  if (DepthwiseConvolution<T, S>::fits(p)) return DepthwiseConvolution<T, S>(p).run();
+  if constexpr (std::is_floating_point_v<S>) {
+    if (DepthwiseConvolution<T, S>::fits(p)) return DepthwiseConvolution<T, S>(p).run();
+  }
   auto run = [&](auto& method) -> bool {
     Scratch filter(prepared ? 0 : static_cast<size_t>(method.prepared_elements()) * sizeof(S));
     if (!prepared && method.prepared_elements() > 0) method.prepare(filter.as<S>());
@@ -224,7 +226,9 @@ void backward_w(const ConvArgs& g, const Parts& parts) {
       if (fast.wins() && fast.run()) return;
     }
   }
-  if (DepthwiseFilterGradient<T, S>::fits(p)) return DepthwiseFilterGradient<T, S>(p).run();
+  if constexpr (std::is_floating_point_v<S>) {
+    if (DepthwiseFilterGradient<T, S>::fits(p)) return DepthwiseFilterGradient<T, S>(p).run();
+  }
   FilterGradient<T, S>(p).run();
 }
 

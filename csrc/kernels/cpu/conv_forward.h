@@ -27,6 +27,7 @@ struct TapProduct {
 template <class T, class S>
 class TapConvolution {
   using Blocks = GemmBlocks<S>;
+  static constexpr bool kJoins = std::is_floating_point_v<S>;  // see images_joined()
 
  public:
   explicit TapConvolution(const TapProduct<T, S>& p)
@@ -61,9 +62,11 @@ class TapConvolution {
   // True: it can do all.
   bool run(const S* prepared) {
     filter_ = prepared;
-    if (filter_in_place_ || joining_saves()) {
-      images_joined();
-      return true;
+    if constexpr (kJoins) {
+      if (filter_in_place_ || joining_saves()) {
+        images_joined();
+        return true;
+      }
     }
     const int64_t images = p_.batch * p_.groups;
     const int64_t work = p_.rows * depth_ * tiles_ * Blocks::cols * l_.axis[0].grid;
@@ -165,7 +168,7 @@ class TapConvolution {
   }
   // Few columns in all: a packed filter would hardly be used.
   bool few_columns() const {
-    return std::is_same_v<T, S> && p_.rows >= 4 * Blocks::rows && p_.batch * points() <= 4 * Blocks::cols;
+    return kJoins && std::is_same_v<T, S> && p_.rows >= 4 * Blocks::rows && p_.batch * points() <= 4 * Blocks::cols;
   }
   int64_t points() const { return l_.axis[0].grid * l_.axis[1].grid * l_.axis[2].grid; }
 

@@ -84,11 +84,13 @@ void product(Product<T, S> q) {
     if (q.out.c_col != 1 && q.out.c_row == 1) transpose(q);
     return small_product(q);
   }
-  if (try_skinny(q)) return;
-  if (q.n <= kSkinnyRows) {
-    Product<T, S> turned = q;
-    transpose(turned);
-    if (try_skinny(turned)) return;
+  if constexpr (std::is_floating_point_v<S>) {  // integers: rare, and each type would take 25 KB
+    if (try_skinny(q)) return;
+    if (q.n <= kSkinnyRows) {
+      Product<T, S> turned = q;
+      transpose(turned);
+      if (try_skinny(turned)) return;
+    }
   }
   if (q.out.c_col != 1 && q.out.c_row == 1) transpose(q);
   if constexpr (!std::is_same_v<T, S>) {
@@ -203,6 +205,17 @@ void gemm_of_complex(const GemmArgs& g) {
 }
 
 }  // namespace
+
+#define CT_SHARED_TILES(S)                                                                          \
+  template <>                                                                                       \
+  const TileKernels<S> SharedTiles<S>::packed = make_tile_kernels<S, PackedA, RowsB>(TileWidths()); \
+  template <>                                                                                       \
+  const TileKernels<S> SharedTiles<S>::strided = make_tile_kernels<S, StridedA, RowsB>(TileWidths());
+CT_SHARED_TILES(float)
+CT_SHARED_TILES(double)
+CT_SHARED_TILES(uint32_t)
+CT_SHARED_TILES(uint64_t)
+#undef CT_SHARED_TILES
 
 void fill_gemm(GemmTable& table) {
   auto at = [&](DType dtype) -> GemmFn& { return table.of[static_cast<int>(dtype)]; };

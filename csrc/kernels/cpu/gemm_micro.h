@@ -12,7 +12,6 @@
 #include "kernels/cpu/gemm_simd.h"
 
 namespace ctorch::CT_ISA {
-namespace {
 
 // Operands of one tile, of elements E that are summed in S. Which of the members count depends on the
 // variant.
@@ -29,6 +28,40 @@ struct TileArgs {
   // each run and sheet.
   int64_t runs, sheets, run_gap, sheet_gap;
 };
+
+template <class E, class S = E>
+using TileKernel = void (*)(const TileArgs<E, S>&);
+
+// The kernels of a variant for every tile size: kernels.get(rows, vectors).
+template <class E, class S = E>
+struct TileKernels {
+  TileKernel<E, S> table[kTileVectors][GemmBlocks<S>::rows];
+  CT_INLINE TileKernel<E, S> get(int64_t rows, int64_t vectors) const { return table[vectors - 1][rows - 1]; }
+};
+
+// The variants that several families use; they are compiled once, with gemm.cpp.
+template <class S>
+struct SharedTiles {
+  static const TileKernels<S> packed, strided;
+};
+template <>
+const TileKernels<float> SharedTiles<float>::packed;
+template <>
+const TileKernels<float> SharedTiles<float>::strided;
+template <>
+const TileKernels<double> SharedTiles<double>::packed;
+template <>
+const TileKernels<double> SharedTiles<double>::strided;
+template <>
+const TileKernels<uint32_t> SharedTiles<uint32_t>::packed;
+template <>
+const TileKernels<uint32_t> SharedTiles<uint32_t>::strided;
+template <>
+const TileKernels<uint64_t> SharedTiles<uint64_t>::packed;
+template <>
+const TileKernels<uint64_t> SharedTiles<uint64_t>::strided;
+
+namespace {
 
 // A is packed: element (i, p) at a[p * rows + i].
 template <class S, int MR>
@@ -126,16 +159,6 @@ void tile_product_gathered(const TileArgs<S>& t) {
   store_tile<S, MR, NV>(acc, t.tile);
 }
 
-template <class E, class S = E>
-using TileKernel = void (*)(const TileArgs<E, S>&);
-
-// The kernels of a variant for every tile size: kernels.get(rows, vectors).
-template <class E, class S = E>
-struct TileKernels {
-  TileKernel<E, S> table[kTileVectors][GemmBlocks<S>::rows];
-  CT_INLINE TileKernel<E, S> get(int64_t rows, int64_t vectors) const { return table[vectors - 1][rows - 1]; }
-};
-
 template <class S, template <class, int> class A, template <class, int> class B, int NV, int... I>
 constexpr void fill_tile_row(TileKernels<S>& k, std::integer_sequence<int, I...>) {
   ((k.table[NV - 1][I] = &tile_product<S, I + 1, NV, A<S, I + 1>, B<S, NV>>), ...);
@@ -161,10 +184,10 @@ using TileWidths = std::make_integer_sequence<int, kTileVectors>;
 
 // A and B packed (or B read in place, its rows b_k apart).
 template <class S>
-constexpr TileKernels<S> kPackedTiles = make_tile_kernels<S, PackedA, RowsB>(TileWidths());
+constexpr const TileKernels<S>& kPackedTiles = SharedTiles<S>::packed;
 // A read in place through its strides.
 template <class S>
-constexpr TileKernels<S> kStridedTiles = make_tile_kernels<S, StridedA, RowsB>(TileWidths());
+constexpr const TileKernels<S>& kStridedTiles = SharedTiles<S>::strided;
 // A packed, the rows of B found through a table of offsets.
 template <class S>
 constexpr TileKernels<S> kGatheredBTiles = make_tile_kernels<S, PackedA, GatheredB>(TileWidths());
