@@ -150,6 +150,8 @@ SIDES = {  # module, level: color
 }
 
 
+# Higher levels are drawn later, and smaller, so that equal points are seen.
+SIZES = {"avx2": 16, "avx512": 11.5, "avx512_bf16": 7}
 # A level that has no kernel of its own for a precision computes it at "highest": the same point.
 DRAWN = {"amx": tuple(LOOKS), "avx512_bf16": ("float64", "highest", "medium", "bfloat16")}
 
@@ -169,9 +171,8 @@ def precision() -> None:
             ax.plot(
                 *(point["gflops"], point["error"], marker),
                 color=color,
-                markersize=10,
+                markersize=SIZES.get(point["level"], 11),
                 markeredgewidth=1.8,
-                alpha=0.9,
                 markerfacecolor="none" if hollow else color,
                 markeredgecolor=color,
             )
