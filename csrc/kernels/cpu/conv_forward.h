@@ -168,7 +168,8 @@ class TapConvolution {
   }
   // Few columns in all: a packed filter would hardly be used.
   bool few_columns() const {
-    return kJoins && std::is_same_v<T, S> && p_.rows >= 4 * Blocks::rows && p_.batch * points() <= 4 * Blocks::cols;
+    return kJoins && std::is_same_v<T, S> && p_.rows >= 4 * Blocks::rows &&
+           p_.batch * points() <= 4 * Blocks::cols;
   }
   int64_t points() const { return l_.axis[0].grid * l_.axis[1].grid * l_.axis[2].grid; }
 
@@ -224,35 +225,32 @@ class TapConvolution {
     }
 
     const int64_t vectors = ceil_div(columns, Blocks::lanes);
-    Scratch memory(
-        static_cast<size_t>((std::min(kDepth, depth_) + 1 + panels_.count * Blocks::rows) * Blocks::cols) *
-        sizeof(S));
+    Scratch memory(static_cast<size_t>((depth_ + 1 + panels_.count * Blocks::rows) * Blocks::cols) *
+                   sizeof(S));
     S* packed = memory.as<S>();
-    S* sums = packed + (std::min(kDepth, depth_) + 1) * Blocks::cols;
+    S* sums = packed + (depth_ + 1) * Blocks::cols;
+    for (int64_t k = 0; k < depth_; ++k) {
+      // Whole vectors: what they write beyond a run, the next run or row overwrites.
+      for (int64_t r = 0; r < count; ++r) {
+        const S* from = runs[r].x + image_offset_[k];
+        S* to = packed + k * Blocks::cols + runs[r].at;
+        for (int64_t c = 0; c < runs[r].count; c += Blocks::lanes)
+          store_vector(to + c, load_vector(from + c));
+      }
+    }
     alignas(64) S part[Blocks::rows * Blocks::cols];
     TileArgs<S> t{};
-    t.b = packed;
     t.b_k = Blocks::cols;
-    for (int64_t k = 0; k < depth_; k += kDepth) {
-      t.k = std::min(kDepth, depth_ - k);
-      for (int64_t p = 0; p < t.k; ++p) {
-        // Whole vectors: what they write beyond a run, the next run or row overwrites.
-        for (int64_t r = 0; r < count; ++r) {
-          const S* from = runs[r].x + image_offset_[k + p];
-          S* to = packed + p * Blocks::cols + runs[r].at;
-          for (int64_t c = 0; c < runs[r].count; c += Blocks::lanes)
-            store_vector(to + c, load_vector(from + c));
-        }
-      }
-      for (int64_t i = row_from; i < row_to; ++i) {
-        const int64_t first = panels_.start(i), rows = panels_.rows(i);
+    t.a_row = p_.w_row;
+    t.a_k = 1;
+    for (int64_t i = row_from; i < row_to; ++i) {
+      const int64_t first = panels_.start(i), rows = panels_.rows(i);
+      for (int64_t k = 0; k < depth_; k += kDepth) {
+        t.k = std::min(kDepth, depth_ - k);
+        t.b = packed + k * Blocks::cols;
         t.tile = k == 0 ? sums + first * Blocks::cols : part;
         if constexpr (std::is_same_v<T, S>) {
-          if (filter_in_place_) {
-            t.a = p_.w + group * p_.w_group + first * p_.w_row + k;
-            t.a_row = p_.w_row;
-            t.a_k = 1;
-          }
+          if (filter_in_place_) t.a = p_.w + group * p_.w_group + first * p_.w_row + k;
         }
         if (!filter_in_place_) t.a = filter_ + (group * p_.rows + first) * depth_ + k * rows;
         (filter_in_place_ ? kStridedTiles<S> : kPackedTiles<S>).get(rows, vectors)(t);

@@ -132,13 +132,24 @@ CT_INLINE void lay_out_row(S* to, int64_t extent, const T* x, int64_t size, int6
   const T* from = x + start * stride;
   const int64_t pitch = step * stride;
   int64_t i = low;
+  constexpr int64_t lanes = kLanes<S>;
   if (pitch == 1) {
-    for (; i + kLanes<S> <= high; i += kLanes<S>) store_vector(to + i, load_convert<S>(from + i));
+    for (; i + lanes <= high; i += lanes) store_vector(to + i, load_convert<S>(from + i));
   }
   if constexpr (std::is_same_v<S, T>) {
-    if (pitch == 2) {
-      for (; i + kLanes<S> < high; i += kLanes<S>)
-        store_vector(to + i, even_lanes<S>(load_vector(from + 2 * i), load_vector(from + 2 * i + kLanes<S>)));
+    if (pitch == 1) {
+      if (i < high) store_partial(to + i, load_partial(from + i, high - i), high - i);
+      i = high;
+    } else if (pitch == 2) {
+      for (; i + lanes < high; i += lanes)
+        store_vector(to + i, even_lanes<S>(load_vector(from + 2 * i), load_vector(from + 2 * i + lanes)));
+      if (i < high) {
+        const int64_t left = 2 * (high - i) - 1;  // the last point is the last that may be read
+        const auto first = load_partial(from + 2 * i, std::min(lanes, left));
+        const auto second = load_partial(from + 2 * i + lanes, std::max<int64_t>(0, left - lanes));
+        store_partial(to + i, even_lanes<S>(first, second), high - i);
+      }
+      i = high;
     }
   }
   for (; i < high; ++i) to[i] = static_cast<S>(from[i * pitch]);
