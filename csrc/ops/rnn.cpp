@@ -22,20 +22,14 @@ RnnCell cell_of(const std::string& name) {
   return RnnCell::relu;
 }
 
-// c (m, n) = a b + d, over row-major matrices; `a_transposed`: a is (k, m). Rows of b lie b_row elements
-// apart.
-struct Product {
-  DType dtype;
-  void operator()(int64_t m, int64_t n, int64_t k, const void* a, bool a_transposed, const void* b,
-                  int64_t b_row, void* c, const void* d = nullptr, int64_t d_row = 0) const {
-    GemmArgs g{.dtype = dtype, .m = m, .n = n, .k = k};
-    g.a = {.data = a, .row = a_transposed ? 1 : k, .col = a_transposed ? m : 1};
-    g.b = {.data = b, .row = b_row, .col = 1};
-    g.c = {.data = c, .row = n, .col = 1};
-    if (d) g.d = {.data = d, .row = d_row, .col = 1};
-    cpu_kernels().gemm.gemm(g);
-  }
-};
+// c (m, n) = a^T b, over row-major matrices; a is (k, m).
+void transposed_product(DType dtype, int64_t m, int64_t n, int64_t k, const void* a, const void* b, void* c) {
+  GemmArgs g{.dtype = dtype, .m = m, .n = n, .k = k};
+  g.a = {.data = a, .row = 1, .col = m};
+  g.b = {.data = b, .row = n, .col = 1};
+  g.c = {.data = c, .row = n, .col = 1};
+  cpu_kernels().gemm.gemm(g);
+}
 
 // Sizes, and the operands dense in the dtype of the computation: half types compute in float.
 struct Layer {
@@ -108,15 +102,55 @@ void copy_bytes(void* to, const void* from, int64_t bytes) {
   std::memcpy(to, from, static_cast<size_t>(bytes));
 }
 
-// The transposed weight with some elements between its rows: at a power of two apart they would fall into few
-// sets of the caches.
-struct TransposedWeight {
-  Tensor memory;
-  int64_t row;
-  explicit TransposedWeight(const Tensor& w)
-      : memory(empty(Dims{w.sizes()[1], w.sizes()[0] + 16}, w.dtype(), w.device())), row(w.sizes()[0] + 16) {
-    copy_(narrow(memory, 1, 0, w.sizes()[0]), transpose(w, 0, 1));
+// A matrix (k, n) that every step multiplies by, laid out once for all of them: in panels of 32 columns, each
+// (k, 32). A product per panel reads it in place, where one with the whole matrix would pack it anew in every
+// step, which takes as long as multiplying the few rows of a step.
+class StepWeight {
+ public:
+  // w is (k, n) if row_major, else (n, k).
+  StepWeight(const Tensor& w, bool row_major, int64_t batch)
+      : k_(w.sizes()[row_major ? 0 : 1]), n_(w.sizes()[row_major ? 1 : 0]) {
+    const Tensor b = row_major ? w : transpose(w, 0, 1);
+    panel_ = n_ % kPanel == 0 && batch <= kFewRows ? kPanel : std::max<int64_t>(n_, 1);
+    // Whole rows get some elements between them: at a power of two apart they would fall into few sets of the
+    // caches.
+    row_ = panel_ == kPanel ? kPanel : n_ + 16;
+    memory_ = empty(Dims{n_ / panel_, k_, row_}, w.dtype(), w.device());
+    for (int64_t p = 0; p < n_ / panel_; ++p)
+      copy_(narrow(select(memory_, 0, p), 1, 0, panel_), narrow(b, 1, p * panel_, panel_));
   }
+
+  // c (m, n) = a (m, k) times the matrix + d: row-major, dense but for the rows of d, which lie d_row apart.
+  void multiply(int64_t m, const void* a, void* c, const void* d = nullptr, int64_t d_row = 0) const {
+    // Deep panels are read in place for few rows at a time.
+    const int64_t cuts = panel_ == kPanel && k_ * panel_ > kSmallPanel ? cuts_of(m) : 1;
+    GemmArgs g{.dtype = memory_.dtype(), .m = m / cuts, .n = panel_, .k = k_};
+    g.a = {.data = a, .row = k_, .col = 1};
+    g.b = {.data = memory_.data(), .row = row_, .col = 1};
+    g.c = {.data = c, .row = n_, .col = 1};
+    if (d) g.d = {.data = d, .row = d_row, .col = 1};
+    g.batch_dims = 2;
+    g.batch_size[0] = n_ / panel_;
+    g.batch_size[1] = cuts;
+    g.b.batch[0] = k_ * row_;
+    g.c.batch[0] = g.d.batch[0] = panel_;
+    g.a.batch[1] = g.m * g.a.row;
+    g.c.batch[1] = g.m * g.c.row;
+    g.d.batch[1] = g.m * g.d.row;
+    cpu_kernels().gemm.gemm(g);
+  }
+
+ private:
+  static int64_t cuts_of(int64_t m) {
+    for (int64_t rows = std::min<int64_t>(m, 12); rows >= 6; --rows) {
+      if (m % rows == 0) return m / rows;
+    }
+    return 1;
+  }
+
+  static constexpr int64_t kPanel = 32, kFewRows = 256, kSmallPanel = 16384;
+  int64_t k_, n_, panel_, row_;
+  Tensor memory_;
 };
 
 }  // namespace
@@ -130,24 +164,22 @@ Tensor6 rnn_layer(const RnnOperands& x) {
                unprojected = l.make(l.weight_hr ? l.total : 0, l.hidden), h = clone(l.h0),
                c = lstm ? clone(l.c0) : l.make(0, l.hidden),
                projected = l.make(gru ? l.batch : 0, l.gate_width);
-  const TransposedWeight weight(l.weight_hh);
-  const Tensor projection = l.weight_hr ? contiguous(transpose(l.weight_hr, 0, 1)) : Tensor();
-  const Product product{l.dtype};
+  const StepWeight weight(l.weight_hh, false, l.batch);
+  std::optional<StepWeight> projection;
+  if (l.weight_hr) projection.emplace(l.weight_hr, false, l.batch);
   for (int64_t i = 0; i < l.steps; ++i) {
     const int64_t t = l.step(i), rows = l.batch_sizes[static_cast<size_t>(t)],
                   at = l.offset[static_cast<size_t>(t)];
     RnnStepArgs g = l.args(rows);
     g.gates = l.row(activated, at);
     if (gru) {
-      product(rows, l.gate_width, l.width, h.data(), false, weight.memory.data(), weight.row,
-              projected.data(), l.bias_hh ? l.bias_hh.data() : nullptr, 0);
+      weight.multiply(rows, h.data(), projected.data(), l.bias_hh ? l.bias_hh.data() : nullptr);
       for (int64_t r = 0; r < rows; ++r)
         copy_bytes(l.row(activated, at + r), l.row(l.gates, at + r), l.bytes(1, l.gate_width));
       g.projected = projected.data();
       g.h = h.data();
     } else {
-      product(rows, l.gate_width, l.width, h.data(), false, weight.memory.data(), weight.row, g.gates,
-              l.row(l.gates, at), l.gate_width);
+      weight.multiply(rows, h.data(), g.gates, l.row(l.gates, at), l.gate_width);
     }
     if (lstm) {
       g.c = c.data();
@@ -155,8 +187,7 @@ Tensor6 rnn_layer(const RnnOperands& x) {
     }
     g.h_out = l.weight_hr ? l.row(unprojected, at) : l.row(out, at);
     cpu_kernels().rnn.forward(g);
-    if (l.weight_hr)
-      product(rows, l.width, l.hidden, g.h_out, false, projection.data(), l.width, l.row(out, at));
+    if (l.weight_hr) projection->multiply(rows, g.h_out, l.row(out, at));
     copy_bytes(h.data(), l.row(out, at), l.bytes(rows, l.width));
     if (lstm) copy_bytes(c.data(), g.c_out, l.bytes(rows, l.hidden));
   }
@@ -193,7 +224,9 @@ Tensor6 rnn_layer_backward(const OptionalTensor& grad_out, const OptionalTensor&
                dprojected = gru ? l.make(l.total, l.gate_width) : dgates,
                d_unprojected = l.make(l.weight_hr ? l.batch : 0, l.hidden),
                direct = l.make(gru ? l.batch : 0, l.hidden);
-  const Product product{l.dtype};
+  const StepWeight weight(l.weight_hh, true, l.batch);
+  std::optional<StepWeight> projection;
+  if (l.weight_hr) projection.emplace(l.weight_hr, true, l.batch);
   for (int64_t i = l.steps - 1; i >= 0; --i) {
     const int64_t t = l.step(i), rows = l.batch_sizes[static_cast<size_t>(t)],
                   at = l.offset[static_cast<size_t>(t)];
@@ -204,8 +237,7 @@ Tensor6 rnn_layer_backward(const OptionalTensor& grad_out, const OptionalTensor&
     g.gates = l.row(activated, at);
     g.grad_h = here.data();
     if (l.weight_hr) {
-      product(rows, l.hidden, l.width, here.data(), false, l.weight_hr.data(), l.hidden,
-              d_unprojected.data());
+      projection->multiply(rows, here.data(), d_unprojected.data());
       g.grad_h = d_unprojected.data();
     }
     g.grad_gates = l.row(dgates, at);
@@ -219,14 +251,16 @@ Tensor6 rnn_layer_backward(const OptionalTensor& grad_out, const OptionalTensor&
       g.grad_h_direct = direct.data();
     }
     cpu_kernels().rnn.backward(g);
-    product(rows, l.width, l.gate_width, l.row(dprojected, at), false, l.weight_hh.data(), l.width, dh.data(),
-            gru ? direct.data() : nullptr, l.width);
+    weight.multiply(rows, l.row(dprojected, at), dh.data(), gru ? direct.data() : nullptr, l.width);
   }
   const Tensor dweight = l.make(l.gate_width, l.width),
                dprojection = l.make(l.weight_hr ? l.width : 0, l.hidden);
-  product(l.gate_width, l.width, l.total, dprojected.data(), true, h_before.data(), l.width, dweight.data());
-  if (l.weight_hr)
-    product(l.width, l.hidden, l.total, dout.data(), true, unprojected.data(), l.hidden, dprojection.data());
+  transposed_product(l.dtype, l.gate_width, l.width, l.total, dprojected.data(), h_before.data(),
+                     dweight.data());
+  if (l.weight_hr) {
+    transposed_product(l.dtype, l.width, l.hidden, l.total, dout.data(), unprojected.data(),
+                       dprojection.data());
+  }
   const int64_t first[] = {0};
   const Tensor dbias = l.bias_hh ? sum(dprojected, IntList(first), false, std::nullopt) : l.make(0, 0);
   auto back = [&](const Tensor& t) { return to_dtype(t, given); };
