@@ -10,9 +10,6 @@ namespace {
 
 inline constexpr int64_t kFewChannels = 2;
 
-// Vectors of a row of the result that are summed at a time: enough to hide the latency of a multiply-add.
-inline constexpr int kRowVectors = 4;
-
 template <class T, class S>
 class DepthwiseConvolution {
   static constexpr int64_t lanes = kLanes<S>;
@@ -39,14 +36,27 @@ class DepthwiseConvolution {
           S* x = memory.as<S>();
           S* filter = x + l_.size() + TapLayout::kSlack;
           S* line = filter + depth_;
-          for (int64_t i = from; i < to; ++i) plane(i / p_.groups, i % p_.groups, x, filter, line);
+          for (int64_t i = from; i < to; ++i)
+            plane(i / p_.groups, i % p_.groups, x, filter, line, i + 1 < to ? origin(i + 1) : nullptr);
         });
   }
 
  private:
-  void plane(int64_t image, int64_t group, S* x, S* filter, S* line) const {
-    lay_out(l_, x, p_.x + image * p_.x_image + group * p_.x_group, p_.x_channel, p_.x_strides, 0,
-            l_.channels);
+  const T* origin(int64_t i) const { return p_.x + i / p_.groups * p_.x_image + i % p_.groups * p_.x_group; }
+
+  // Ask for a part of the plane that comes next: its memory is read while this one is computed.
+  void prefetch(const T* next, int64_t row) const {
+    const TapAxis &h = l_.axis[1], &w = l_.axis[2];
+    if (!next || p_.x_strides[2] != 1 || p_.x_strides[1] != w.x_size) return;
+    const int64_t bytes = h.x_size * w.x_size * static_cast<int64_t>(sizeof(T));
+    const int64_t each = ceil_div(bytes, l_.axis[0].grid * h.grid * 64) * 64;
+    const char* from = reinterpret_cast<const char*>(next);
+    for (int64_t at = row * each; at < std::min((row + 1) * each, bytes); at += 64)
+      __builtin_prefetch(from + at);
+  }
+
+  void plane(int64_t image, int64_t group, S* x, S* filter, S* line, const T* next) const {
+    lay_out(l_, x, origin(image * p_.groups + group), p_.x_channel, p_.x_strides, 0, l_.channels);
     const int64_t width = l_.axis[2].grid;
     for (int64_t row = 0; row < p_.rows; ++row) {
       const T* w = p_.w + group * p_.w_group + row * p_.w_row;
@@ -55,6 +65,7 @@ class DepthwiseConvolution {
       T* y = p_.y + image * p_.y_image + group * p_.y_group + row * p_.y_row;
       for (int64_t sheet = 0; sheet < l_.axis[0].grid; ++sheet) {
         for (int64_t h = 0; h < l_.axis[1].grid; ++h) {
+          prefetch(next, sheet * l_.axis[1].grid + h);
           const S* from = x + sheet * l_.sheet() + h * l_.extent[2];
           T* to = y + sheet * p_.y_strides[0] + h * p_.y_strides[1];
           if constexpr (std::is_same_v<T, S>) {
@@ -71,12 +82,12 @@ class DepthwiseConvolution {
   }
 
   void row_sum(const S* x, const S* filter, S shift, int64_t width, S* to) const {
-    constexpr int64_t step = kRowVectors * lanes;
-    int64_t i = 0;
-    for (; i + step - lanes < width; i += step) piece<kRowVectors>(x + i, filter, shift, width - i, to + i);
-    for (; i < width; i += lanes) piece<1>(x + i, filter, shift, width - i, to + i);
+    int64_t i = 0, left = ceil_div(width, lanes);
+    for (; left >= 3; left -= 4, i += 4 * lanes) piece<4>(x + i, filter, shift, width - i, to + i);
+    if (left > 0) piece<2>(x + i, filter, shift, width - i, to + i);
   }
 
+  // Several vectors at a time hide the latency of a multiply-add.
   template <int N>
   CT_INLINE void piece(const S* x, const S* filter, S shift, int64_t left, S* to) const {
     Vector acc[N];
