@@ -7,7 +7,7 @@
 //
 //   highest  3 pieces  hl + hm + mm + mh + lh + hh; leaves out at most 2^-24 of |a b|, the rounding error of
 //   one
-//                      operation on floats, and some 2^-29 as a rule
+//                      operation on floats, and some 2^-28 as a rule
 //   high     2 pieces  hm + hh + mh; leaves out at most 2^-15
 //   medium   1 piece   hh; leaves out at most 2^-7
 //
