@@ -22,12 +22,14 @@ RnnCell cell_of(const std::string& name) {
   return RnnCell::relu;
 }
 
-// c (m, n) = a^T b, over row-major matrices; a is (k, m).
-void transposed_product(DType dtype, int64_t m, int64_t n, int64_t k, const void* a, const void* b, void* c) {
+// c (m, n) = a^T b, or c += a^T b, over row-major matrices; a is (k, m).
+void transposed_product(DType dtype, int64_t m, int64_t n, int64_t k, const void* a, const void* b, void* c,
+                        bool add = false) {
   GemmArgs g{.dtype = dtype, .m = m, .n = n, .k = k};
   g.a = {.data = a, .row = 1, .col = m};
   g.b = {.data = b, .row = n, .col = 1};
   g.c = {.data = c, .row = n, .col = 1};
+  if (add) g.d = {.data = c, .row = n, .col = 1};
   cpu_kernels().gemm.gemm(g);
 }
 
@@ -93,6 +95,11 @@ struct Layer {
   int64_t bytes(int64_t rows, int64_t cols) const { return rows * cols * item_size(dtype); }
   // The i-th step that is run, by its place in time.
   int64_t step(int64_t i) const { return reverse ? steps - 1 - i : i; }
+  // The state before the i-th step that is run: among the results of the step before, or, where a sequence
+  // may begin at any step, in `state`.
+  const char* before(int64_t i, const Tensor& state, const Tensor& results) const {
+    return i == 0 || reverse ? state.data() : row(results, offset[static_cast<size_t>(i - 1)]);
+  }
   RnnStepArgs args(int64_t rows) const {
     return {.cell = cell, .dtype = dtype, .rows = rows, .hidden = hidden, .gates = nullptr};
   }
@@ -170,26 +177,29 @@ Tensor6 rnn_layer(const RnnOperands& x) {
   for (int64_t i = 0; i < l.steps; ++i) {
     const int64_t t = l.step(i), rows = l.batch_sizes[static_cast<size_t>(t)],
                   at = l.offset[static_cast<size_t>(t)];
+    const void *h_before = l.before(i, h, out), *c_before = lstm ? l.before(i, c, cells) : nullptr;
     RnnStepArgs g = l.args(rows);
     g.gates = l.row(activated, at);
     if (gru) {
-      weight.multiply(rows, h.data(), projected.data(), l.bias_hh ? l.bias_hh.data() : nullptr);
+      weight.multiply(rows, h_before, projected.data(), l.bias_hh ? l.bias_hh.data() : nullptr);
       for (int64_t r = 0; r < rows; ++r)
         copy_bytes(l.row(activated, at + r), l.row(l.gates, at + r), l.bytes(1, l.gate_width));
       g.projected = projected.data();
-      g.h = h.data();
+      g.h = h_before;
     } else {
-      weight.multiply(rows, h.data(), g.gates, l.row(l.gates, at), l.gate_width);
+      weight.multiply(rows, h_before, g.gates, l.row(l.gates, at), l.gate_width);
     }
     if (lstm) {
-      g.c = c.data();
+      g.c = c_before;
       g.c_out = l.row(cells, at);
     }
     g.h_out = l.weight_hr ? l.row(unprojected, at) : l.row(out, at);
     cpu_kernels().rnn.forward(g);
     if (l.weight_hr) projection->multiply(rows, g.h_out, l.row(out, at));
-    copy_bytes(h.data(), l.row(out, at), l.bytes(rows, l.width));
-    if (lstm) copy_bytes(c.data(), g.c_out, l.bytes(rows, l.hidden));
+    // The states of rows that go no further, or of all rows where states are not found in the results.
+    const int64_t stay = l.reverse || i + 1 == l.steps ? 0 : l.batch_sizes[static_cast<size_t>(t + 1)];
+    copy_bytes(l.row(h, stay), l.row(out, at + stay), l.bytes(rows - stay, l.width));
+    if (lstm) copy_bytes(l.row(c, stay), l.row(cells, at + stay), l.bytes(rows - stay, l.hidden));
   }
   return {to_dtype(out, given), to_dtype(h, given), to_dtype(c, given), activated, cells, unprojected};
 }
@@ -206,20 +216,23 @@ Tensor6 rnn_layer_backward(const OptionalTensor& grad_out, const OptionalTensor&
   };
   const Tensor dout = gradient(grad_out, l.total, l.width), dh = gradient(grad_h, l.batch, l.width),
                dc = lstm ? gradient(grad_c, l.batch, l.hidden) : l.make(0, l.hidden);
-  // The states before each step.
-  const Tensor h_before = l.make(l.total, l.width), c_before = l.make(lstm ? l.total : 0, l.hidden);
-  {
-    const Tensor h = clone(l.h0), c = lstm ? clone(l.c0) : Tensor();
+  // The states before each step, as matrices, where the results are not those matrices but for the first
+  // step.
+  const bool shifted = !l.reverse && l.steps > 0 && l.batch_sizes.back() == l.batch;
+  const Tensor h_before = l.make(shifted ? 0 : l.total, l.width),
+               c_before = l.make(lstm && l.reverse ? l.total : 0, l.hidden);
+  auto collect = [&](const Tensor& to, const Tensor& first, const Tensor& results) {
+    const Tensor state = clone(first);
+    const int64_t n = results.sizes()[1];
     for (int64_t i = 0; i < l.steps; ++i) {
       const int64_t t = l.step(i), rows = l.batch_sizes[static_cast<size_t>(t)],
                     at = l.offset[static_cast<size_t>(t)];
-      copy_bytes(l.row(h_before, at), h.data(), l.bytes(rows, l.width));
-      copy_bytes(h.data(), l.row(out, at), l.bytes(rows, l.width));
-      if (!lstm) continue;
-      copy_bytes(l.row(c_before, at), c.data(), l.bytes(rows, l.hidden));
-      copy_bytes(c.data(), l.row(cells, at), l.bytes(rows, l.hidden));
+      copy_bytes(l.row(to, at), state.data(), l.bytes(rows, n));
+      copy_bytes(state.data(), l.row(results, at), l.bytes(rows, n));
     }
-  }
+  };
+  if (!shifted) collect(h_before, l.h0, out);
+  if (lstm && l.reverse) collect(c_before, l.c0, cells);
   const Tensor dgates = l.make(l.total, l.gate_width),
                dprojected = gru ? l.make(l.total, l.gate_width) : dgates,
                d_unprojected = l.make(l.weight_hr ? l.batch : 0, l.hidden),
@@ -242,11 +255,11 @@ Tensor6 rnn_layer_backward(const OptionalTensor& grad_out, const OptionalTensor&
     }
     g.grad_gates = l.row(dgates, at);
     if (lstm) {
-      g.c = l.row(c_before, at);
+      g.c = l.reverse ? l.row(c_before, at) : l.before(i, l.c0, cells);
       g.c_out = l.row(cells, at);
       g.grad_c = dc.data();
     } else if (gru) {
-      g.h = l.row(h_before, at);
+      g.h = shifted ? l.before(i, l.h0, out) : l.row(h_before, at);
       g.grad_projected = l.row(dprojected, at);
       g.grad_h_direct = direct.data();
     }
@@ -255,8 +268,13 @@ Tensor6 rnn_layer_backward(const OptionalTensor& grad_out, const OptionalTensor&
   }
   const Tensor dweight = l.make(l.gate_width, l.width),
                dprojection = l.make(l.weight_hr ? l.width : 0, l.hidden);
-  transposed_product(l.dtype, l.gate_width, l.width, l.total, dprojected.data(), h_before.data(),
-                     dweight.data());
+  const int64_t first_rows = shifted ? l.batch : l.total;
+  transposed_product(l.dtype, l.gate_width, l.width, first_rows, dprojected.data(),
+                     shifted ? l.h0.data() : h_before.data(), dweight.data());
+  if (first_rows < l.total) {
+    transposed_product(l.dtype, l.gate_width, l.width, l.total - first_rows, l.row(dprojected, first_rows),
+                       out.data(), dweight.data(), true);
+  }
   if (l.weight_hr) {
     transposed_product(l.dtype, l.width, l.hidden, l.total, dout.data(), unprojected.data(),
                        dprojection.data());
