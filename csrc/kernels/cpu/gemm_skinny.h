@@ -45,7 +45,8 @@ CT_INLINE void dot_block(const T* big, int64_t big_out, int64_t outs, const S* x
 }
 
 // The same for a large matrix that is contiguous along its outputs: element (p, o) at big + p * big_k + o.
-// Adds to `sums`, eight steps of k at a time.
+// Adds to `sums`, eight steps of k at a time, which are summed apart: the error grows with the length of the
+// chain of additions.
 template <int R, class T, class S>
 CT_INLINE void axpy_block(const T* big, int64_t big_k, int64_t outs, const S* x, int64_t x_row, int64_t steps,
                           S* sums, int64_t sums_row) {
@@ -55,9 +56,7 @@ CT_INLINE void axpy_block(const T* big, int64_t big_k, int64_t outs, const S* x,
   for (; p + 8 <= steps; p += 8) {
     int64_t o = 0;
     for (; o + lanes <= outs; o += lanes) {
-      Vector acc[R];
-#pragma GCC unroll 4
-      for (int r = 0; r < R; ++r) acc[r] = load_vector(sums + r * sums_row + o);
+      Vector acc[R] = {};
 #pragma GCC unroll 8
       for (int q = 0; q < 8; ++q) {
         const Vector bv = load_convert<S>(big + (p + q) * big_k + o);
@@ -65,13 +64,16 @@ CT_INLINE void axpy_block(const T* big, int64_t big_k, int64_t outs, const S* x,
         for (int r = 0; r < R; ++r) acc[r] += bv * x[r * x_row + p + q];
       }
 #pragma GCC unroll 4
-      for (int r = 0; r < R; ++r) store_vector(sums + r * sums_row + o, acc[r]);
+      for (int r = 0; r < R; ++r) {
+        S* to = sums + r * sums_row + o;
+        store_vector(to, load_vector(to) + acc[r]);
+      }
     }
     for (; o < outs; ++o) {
       for (int r = 0; r < R; ++r) {
-        S sum = sums[r * sums_row + o];
+        S sum = S(0);
         for (int q = 0; q < 8; ++q) sum += x[r * x_row + p + q] * static_cast<S>(big[(p + q) * big_k + o]);
-        sums[r * sums_row + o] = sum;
+        sums[r * sums_row + o] += sum;
       }
     }
   }
