@@ -38,6 +38,12 @@ def markdown_table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in lines)
 
 
+def used_columns(head: Sequence[str], body: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """A table without the columns that are empty in every line."""
+    used = [i for i in range(len(head)) if any(cells[i] for cells in body)]
+    return [head[i] for i in used], [[cells[i] for i in used] for cells in body]
+
+
 def between(document: str, name: str, tables: str) -> str:
     """A document with the tables in place of what stands between its marks <!-- name --> and <!-- /name -->."""
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"

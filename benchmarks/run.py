@@ -172,7 +172,8 @@ def main() -> int:
     if opts.doc:
         document = pathlib.Path(opts.doc)
         text = [f"{versions['b']} against {versions['a']}, {datetime.date.today()}. {title}."]
-        text += [report.markdown_table(head, body) for _, _, head, body in (sections[0], sections[-1])]
+        words = ", ".join(f"{key}: {about[key]}" for key in ("cpu", "cores", "instructions"))
+        text += [f"{words}.", report.markdown_table(*report.used_columns(targets.HEAD, lines))]
         document.write_text(report.between(document.read_text(), opts.cases, "\n\n".join(text)))
     return 1 if opts.gate and (unrun or not all(judged)) else 0
 

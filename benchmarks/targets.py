@@ -166,7 +166,7 @@ def products(amx: bool) -> list[Target]:
         at_speed(wanted(1.5, 1.0), "batched 64 x (128 x 64 x 128)", "gemm/bmm/64x128x64x128"),
         *(
             at_speed(
-                *(wanted(2.0, 1.2), f"ResNet-18/50 convolutions forward, batch {batch}"),
+                *(wanted(2.0, 1.2), f"ResNet-18/50 convolutions, forward, batch {batch}"),
                 *(f"conv/{name}" for name in names),
                 least=1.0,
             )
@@ -174,7 +174,7 @@ def products(amx: bool) -> list[Target]:
         ),
         *(
             at_speed(
-                *(wanted(1.8, 1.2), f"the same, forward and backward, batch {batch}"),
+                *(wanted(1.8, 1.2), f"ResNet-18/50 convolutions, forward and backward, batch {batch}"),
                 *(f"conv/fwd_bwd_{name}" for name in names),
                 least=1.0,
             )
@@ -226,7 +226,8 @@ def verdicts(aims: list[Target], rows: list[Row], limits: Peaks, expected: bool)
         if len(mine) == len(target.cases):
             found.append(record | target.judge(mine, limits))
         elif expected:
-            found.append(record | {"met": False, "note": f"not run: {len(target.cases) - len(mine)} cases"})
+            met = None if target.speed is None else False
+            found.append(record | {"met": met, "note": f"not run: {len(target.cases) - len(mine)} cases"})
     return found
 
 
