@@ -29,8 +29,8 @@ struct ConvArgs {
   const void* prepared = nullptr;
 };
 
-// Each function computes one of the three tensors from the other two. float, double, half types (summed in
-// float), int64, complex.
+// Each of the first three functions computes one of the tensors from the other two. float, double, int64,
+// complex.
 struct ConvTable {
   void (*forward)(const ConvArgs&);  // y from x and w
   void (*backward_x)(
@@ -40,6 +40,8 @@ struct ConvTable {
   // is). A filter that is used again can be kept in this form.
   int64_t (*prepared_bytes)(const ConvArgs&, bool backward_x);
   void (*prepare)(const ConvArgs&, bool backward_x, void* to);
+  // Whether images with their channels innermost are better copied into planes first.
+  bool (*prefers_planes)(const ConvArgs&, bool backward_x);
 };
 
 }  // namespace ctorch

@@ -210,7 +210,6 @@ constexpr int64_t kLeastKept = 4096;  // bytes that are worth looking up
 // With the filter as the kernel wants it, where it is kept. A kernel's form of a filter depends on the filter
 // and on how it is applied, not on the images (but for the choice of the form, which its size tells).
 void run(const Tensor& weight, ConvArgs a, bool backward) {
-  if (pointwise(a, backward)) return;
   const ConvTable& kernels = cpu_kernels().conv;
   PreparedForm form;
   if (const int64_t bytes = kernels.prepared_bytes(a, backward); bytes >= kLeastKept) {
@@ -221,6 +220,14 @@ void run(const Tensor& weight, ConvArgs a, bool backward) {
   }
   backward ? kernels.backward_x(a) : kernels.forward(a);
 }
+
+bool is_half(DType dtype) { return dtype == DType::float16 || dtype == DType::bfloat16; }
+
+// Half types are summed in float: the kernels convolve float copies.
+Tensor as_float(const Tensor& t) { return to_dtype(t, DType::float32); }
+OptionalTensor as_float(const OptionalTensor& t) { return t ? OptionalTensor(as_float(*t)) : t; }
+
+bool has_pixels(const Tensor& t) { return !t.is_contiguous() && is_channels_last(t.sizes(), t.strides()); }
 
 }  // namespace
 
@@ -242,6 +249,13 @@ Tensor convolution(const Tensor& input, const Tensor& weight, const OptionalTens
     a.bias = bias->data();
     a.bias_stride = bias->strides()[0];
   }
+  if (pointwise(a, g.transposed)) return result;
+  if (is_half(input.dtype())) {
+    const Tensor sums = convolution(as_float(input), as_float(weight), as_float(bias), options);
+    return copy_(result, sums);
+  }
+  if ((has_pixels(input) || has_pixels(result)) && cpu_kernels().conv.prefers_planes(a, g.transposed))
+    return copy_(result, convolution(contiguous(input), contiguous(weight), bias, options));
   run(weight, a, g.transposed);
   return result;
 }
@@ -256,9 +270,18 @@ Tensor convolution_backward_input(const Tensor& grad_output, const Tensor& weigh
   const Tensor result = empty_in_format_of(grad_output, weight, input_size);
   if (result.numel() == 0) return result;
   if (grad_output.numel() == 0) return zero_(result);
-  run(weight,
-      g.transposed ? make_args(g, result, weight, grad_output) : make_args(g, grad_output, weight, result),
-      !g.transposed);
+  const bool backward = !g.transposed;
+  const ConvArgs a =
+      backward ? make_args(g, grad_output, weight, result) : make_args(g, result, weight, grad_output);
+  if (pointwise(a, backward)) return result;
+  if (is_half(weight.dtype()))
+    return copy_(result,
+                 convolution_backward_input(as_float(grad_output), as_float(weight), input_size, options));
+  if ((has_pixels(grad_output) || has_pixels(result)) && cpu_kernels().conv.prefers_planes(a, backward)) {
+    return copy_(
+        result, convolution_backward_input(contiguous(grad_output), contiguous(weight), input_size, options));
+  }
+  run(weight, a, backward);
   return result;
 }
 
@@ -271,6 +294,14 @@ Tensor convolution_backward_weight(const Tensor& grad_output, const Tensor& inpu
         grad_output.sizes());
   const Tensor result = empty(weight_size, input.dtype(), input.device());
   if (grad_output.numel() == 0 || input.numel() == 0) return zero_(result);
+  if (is_half(input.dtype())) {
+    return copy_(result,
+                 convolution_backward_weight(as_float(grad_output), as_float(input), weight_size, options));
+  }
+  if (has_pixels(grad_output) || has_pixels(input)) {
+    // Winograd's kernel takes pixels too, but a copy is cheap beside it.
+    return convolution_backward_weight(contiguous(grad_output), contiguous(input), weight_size, options);
+  }
   cpu_kernels().conv.backward_w(g.transposed ? make_args(g, input, result, grad_output)
                                              : make_args(g, grad_output, result, input));
   return result;

@@ -81,41 +81,42 @@ TapLayout backward_layout(const ConvArgs& g, const TapTable& table, const int64_
   return l;
 }
 
-template <class T>
-T* part(void* data, int which) {
-  return static_cast<T*>(data) + which;
+template <class S>
+S* part(void* data, int which) {
+  return static_cast<S*>(data) + which;
 }
 
 // The bias goes with the first of the real convolutions that make up a part of a complex result.
-template <class T>
-const T* bias_part(const ConvArgs& g, const Parts& parts, int which) {
-  return g.bias && !parts.accumulate ? static_cast<const T*>(g.bias) + which : nullptr;
+template <class S>
+const S* bias_part(const ConvArgs& g, const Parts& parts, int which) {
+  return g.bias && !parts.accumulate ? static_cast<const S*>(g.bias) + which : nullptr;
 }
 
 // The way in which a sum over taps is best computed, at what: a function of it, and whether it is Winograd's.
-template <class T, class S, class Visit>
-auto with_method(const TapProduct<T, S>& p, bool exact, Visit&& visit) {
-  if constexpr (std::is_same_v<T, float>) {
+template <class S, class Visit>
+auto with_method(const TapProduct<S>& p, bool exact, Visit&& visit) {
+  if constexpr (std::is_same_v<S, float>) {
     if (WinogradConvolution::fits(p) && !exact) {
       WinogradConvolution fast(p);
       if (fast.wins()) return visit(fast);
     }
   }
-  TapConvolution<T, S> taps(p);
+  TapConvolution<S> taps(p);
   return visit(taps);
 }
 
-template <class T, class S>
-int64_t prepared_elements(const TapProduct<T, S>& p) {
-  if (DepthwiseConvolution<T, S>::fits(p)) return 0;
+template <class S>
+int64_t prepared_elements(const TapProduct<S>& p) {
+  if (DepthwiseConvolution<S>::fits(p)) return 0;
   return with_method(p, false, [](auto& method) { return method.prepared_elements(); });
 }
 
 // With the filter prepared already, or null.
-template <class T, class S>
-void sum_over_taps(const TapProduct<T, S>& p, const S* prepared) {
+template <class S>
+void sum_over_taps(const TapProduct<S>& p, const S* prepared) {
   if constexpr (std::is_floating_point_v<S>) {
-    if (DepthwiseConvolution<T, S>::fits(p)) return DepthwiseConvolution<T, S>(p).run();
+    if (DepthwisePixels<S>::fits(p)) return DepthwisePixels<S>(p).run();
+    if (DepthwiseConvolution<S>::fits(p)) return DepthwiseConvolution<S>(p).run();
   }
   auto run = [&](auto& method) -> bool {
     Scratch filter(prepared ? 0 : static_cast<size_t>(method.prepared_elements()) * sizeof(S));
@@ -127,45 +128,54 @@ void sum_over_taps(const TapProduct<T, S>& p, const S* prepared) {
   with_method(p, true, run);
 }
 
+// Whether a sum over taps takes images with the channels innermost as readily as planes.
+template <class S>
+bool takes_pixels(const TapProduct<S>& p) {
+  if constexpr (std::is_same_v<S, float>) {
+    if (WinogradConvolution::fits(p) && WinogradConvolution(p).wins()) return true;
+  }
+  return DepthwisePixels<S>::fits(p);
+}
+
 bool is_empty(const int64_t* size) { return size[0] <= 0 || size[1] <= 0 || size[2] <= 0; }
 
 // Calls visit(product) for the sums over taps that make up a direction: one forward, one per phase of the
 // stride backward.
-template <class T, class S, class Visit>
+template <class S, class Visit>
 void forward_products(const ConvArgs& g, const Parts& parts, Visit&& visit) {
   if (g.batch == 0 || g.y_channels == 0 || is_empty(g.y_size)) return;
   Scratch memory(TapTable::bytes(g.w_size));
   const TapTable table(memory.as<int64_t>(), g.w_size);
   const int64_t scale = parts.scale, x_group = g.x_channels / g.groups, y_group = g.y_channels / g.groups;
-  TapProduct<T, S> p{};
+  TapProduct<S> p{};
   p.layout = forward_layout(g, table);
   p.batch = g.batch, p.groups = g.groups, p.rows = y_group;
-  p.x = part<T>(g.x, parts.x), p.w = part<T>(g.w, parts.w), p.y = part<T>(g.y, parts.y);
+  p.x = part<S>(g.x, parts.x), p.w = part<S>(g.w, parts.w), p.y = part<S>(g.y, parts.y);
   p.x_image = scale * g.x_strides[0], p.x_channel = scale * g.x_strides[1], p.x_group = x_group * p.x_channel;
   p.y_image = scale * g.y_strides[0], p.y_row = scale * g.y_strides[1], p.y_group = y_group * p.y_row;
   p.w_row = scale * g.w_strides[0], p.w_group = y_group * p.w_row;
   for (int d = 0; d < 1 + kConvDims; ++d) p.w_strides[d] = scale * g.w_strides[1 + d];
   for (int d = 0; d < kConvDims; ++d)
     p.x_strides[d] = scale * g.x_strides[2 + d], p.y_strides[d] = scale * g.y_strides[2 + d];
-  p.bias = bias_part<T>(g, parts, parts.y), p.bias_stride = scale * g.bias_stride;
+  p.bias = bias_part<S>(g, parts, parts.y), p.bias_stride = scale * g.bias_stride;
   p.alpha = static_cast<S>(parts.sign), p.accumulate = parts.accumulate;
   visit(p);
 }
 
-template <class T, class S, class Visit>
+template <class S, class Visit>
 void backward_products(const ConvArgs& g, const Parts& parts, Visit&& visit) {
   if (g.batch == 0 || g.x_channels == 0) return;
   Scratch memory(TapTable::bytes(g.w_size));
   const TapTable table(memory.as<int64_t>(), g.w_size);
   const int64_t scale = parts.scale, x_group = g.x_channels / g.groups, y_group = g.y_channels / g.groups;
-  TapProduct<T, S> p{};
+  TapProduct<S> p{};
   p.batch = g.batch, p.groups = g.groups, p.rows = x_group;
-  p.w = part<T>(g.w, parts.w), p.x = part<T>(g.y, parts.y);
+  p.w = part<S>(g.w, parts.w), p.x = part<S>(g.y, parts.y);
   p.x_image = scale * g.y_strides[0], p.x_channel = scale * g.y_strides[1], p.x_group = y_group * p.x_channel;
   p.y_image = scale * g.x_strides[0], p.y_row = scale * g.x_strides[1], p.y_group = x_group * p.y_row;
   p.w_row = scale * g.w_strides[1], p.w_group = y_group * scale * g.w_strides[0];
   p.w_strides[0] = scale * g.w_strides[0];
-  p.bias = bias_part<T>(g, parts, parts.x), p.bias_stride = scale * g.bias_stride;
+  p.bias = bias_part<S>(g, parts, parts.x), p.bias_stride = scale * g.bias_stride;
   p.alpha = static_cast<S>(parts.sign), p.accumulate = parts.accumulate;
   for (int d = 0; d < kConvDims; ++d) {
     p.w_strides[1 + d] = scale * g.w_strides[2 + d];
@@ -177,7 +187,7 @@ void backward_products(const ConvArgs& g, const Parts& parts, Visit&& visit) {
     for (phase[1] = 0; phase[1] < std::min(g.stride[1], g.x_size[1]); ++phase[1]) {
       for (phase[2] = 0; phase[2] < std::min(g.stride[2], g.x_size[2]); ++phase[2]) {
         p.layout = backward_layout(g, table, phase);
-        p.y = part<T>(g.x, parts.x);
+        p.y = part<S>(g.x, parts.x);
         for (int d = 0; d < kConvDims; ++d) p.y += phase[d] * scale * g.x_strides[2 + d];
         visit(p);
       }
@@ -189,30 +199,29 @@ void backward_products(const ConvArgs& g, const Parts& parts, Visit&& visit) {
 template <class S>
 struct Runner {
   const S* prepared;
-  template <class T>
-  void operator()(const TapProduct<T, S>& p) {
+  void operator()(const TapProduct<S>& p) {
     sum_over_taps(p, prepared);
     if (prepared) prepared += prepared_elements(p);
   }
 };
-template <class T, class S>
+template <class S>
 void forward(const ConvArgs& g, const Parts& parts) {
-  forward_products<T, S>(g, parts, Runner<S>{static_cast<const S*>(g.prepared)});
+  forward_products<S>(g, parts, Runner<S>{static_cast<const S*>(g.prepared)});
 }
-template <class T, class S>
+template <class S>
 void backward_x(const ConvArgs& g, const Parts& parts) {
-  backward_products<T, S>(g, parts, Runner<S>{static_cast<const S*>(g.prepared)});
+  backward_products<S>(g, parts, Runner<S>{static_cast<const S*>(g.prepared)});
 }
 
-template <class T, class S>
+template <class S>
 void backward_w(const ConvArgs& g, const Parts& parts) {
   Scratch memory(TapTable::bytes(g.w_size));
   const TapTable table(memory.as<int64_t>(), g.w_size);
   const int64_t scale = parts.scale, x_group = g.x_channels / g.groups, y_group = g.y_channels / g.groups;
-  FilterProduct<T, S> p{};
+  FilterProduct<S> p{};
   p.layout = forward_layout(g, table);
   p.batch = g.batch, p.groups = g.groups, p.cols = y_group;
-  p.x = part<T>(g.x, parts.x), p.w = part<T>(g.w, parts.w), p.y = part<T>(g.y, parts.y);
+  p.x = part<S>(g.x, parts.x), p.w = part<S>(g.w, parts.w), p.y = part<S>(g.y, parts.y);
   p.x_image = scale * g.x_strides[0], p.x_channel = scale * g.x_strides[1], p.x_group = x_group * p.x_channel;
   p.y_image = scale * g.y_strides[0], p.y_channel = scale * g.y_strides[1], p.y_group = y_group * p.y_channel;
   p.w_col = scale * g.w_strides[0], p.w_group = y_group * p.w_col;
@@ -220,16 +229,16 @@ void backward_w(const ConvArgs& g, const Parts& parts) {
   for (int d = 0; d < kConvDims; ++d)
     p.x_strides[d] = scale * g.x_strides[2 + d], p.y_strides[d] = scale * g.y_strides[2 + d];
   p.alpha = static_cast<S>(parts.sign), p.accumulate = parts.accumulate;
-  if constexpr (std::is_same_v<T, float>) {
+  if constexpr (std::is_same_v<S, float>) {
     if (WinogradFilterGradient::fits(p)) {
       WinogradFilterGradient fast(p);
       if (fast.wins() && fast.run()) return;
     }
   }
   if constexpr (std::is_floating_point_v<S>) {
-    if (DepthwiseFilterGradient<T, S>::fits(p)) return DepthwiseFilterGradient<T, S>(p).run();
+    if (DepthwiseFilterGradient<S>::fits(p)) return DepthwiseFilterGradient<S>(p).run();
   }
-  FilterGradient<T, S>(p).run();
+  FilterGradient<S>(p).run();
 }
 
 // A complex convolution as four real ones over real and imaginary parts in place. `result` names the part of
@@ -248,24 +257,22 @@ void complex_parts(int Parts::* first, int Parts::* second, int Parts::* result,
   }
 }
 
-#define CT_CONV_REAL_TYPES(fn)                               \
-  switch (g.dtype) {                                         \
-    case DType::float32: return fn<float, float>(g, {});     \
-    case DType::float64: return fn<double, double>(g, {});   \
-    case DType::float16: return fn<Half, float>(g, {});      \
-    case DType::bfloat16: return fn<BFloat16, float>(g, {}); \
-    case DType::int64: return fn<uint64_t, uint64_t>(g, {}); \
-    default: return;                                         \
+#define CT_CONV_REAL_TYPES(fn)                     \
+  switch (g.dtype) {                               \
+    case DType::float32: return fn<float>(g, {});  \
+    case DType::float64: return fn<double>(g, {}); \
+    case DType::int64: return fn<uint64_t>(g, {}); \
+    default: return;                               \
   }
-#define CT_CONV_TYPES(fn, first, second, result)                                     \
-  if (g.dtype == DType::complex64) {                                                 \
-    return complex_parts(&Parts::first, &Parts::second, &Parts::result,              \
-                         [&](const Parts& parts) { fn<float, float>(g, parts); });   \
-  }                                                                                  \
-  if (g.dtype == DType::complex128) {                                                \
-    return complex_parts(&Parts::first, &Parts::second, &Parts::result,              \
-                         [&](const Parts& parts) { fn<double, double>(g, parts); }); \
-  }                                                                                  \
+#define CT_CONV_TYPES(fn, first, second, result)                             \
+  if (g.dtype == DType::complex64) {                                         \
+    return complex_parts(&Parts::first, &Parts::second, &Parts::result,      \
+                         [&](const Parts& parts) { fn<float>(g, parts); });  \
+  }                                                                          \
+  if (g.dtype == DType::complex128) {                                        \
+    return complex_parts(&Parts::first, &Parts::second, &Parts::result,      \
+                         [&](const Parts& parts) { fn<double>(g, parts); }); \
+  }                                                                          \
   CT_CONV_REAL_TYPES(fn)
 
 void conv_forward(const ConvArgs& g) {
@@ -285,17 +292,23 @@ void conv_backward_w(const ConvArgs& g) {
 
 template <class Visit>
 void float_products(const ConvArgs& g, bool backward, Visit&& visit) {
-  backward ? backward_products<float, float>(g, {}, visit) : forward_products<float, float>(g, {}, visit);
+  backward ? backward_products<float>(g, {}, visit) : forward_products<float>(g, {}, visit);
 }
 int64_t prepared_bytes(const ConvArgs& g, bool backward) {
   if (g.dtype != DType::float32) return 0;
   int64_t elements = 0;
-  float_products(g, backward, [&](const TapProduct<float, float>& p) { elements += prepared_elements(p); });
+  float_products(g, backward, [&](const TapProduct<float>& p) { elements += prepared_elements(p); });
   return elements * static_cast<int64_t>(sizeof(float));
+}
+bool prefers_planes(const ConvArgs& g, bool backward) {
+  if (g.dtype != DType::float32) return true;
+  bool pixels = true;
+  float_products(g, backward, [&](const TapProduct<float>& p) { pixels = pixels && takes_pixels(p); });
+  return !pixels;
 }
 void prepare(const ConvArgs& g, bool backward, void* to) {
   FlushDenormals flush;
-  float_products(g, backward, [at = static_cast<float*>(to)](const TapProduct<float, float>& p) mutable {
+  float_products(g, backward, [at = static_cast<float*>(to)](const TapProduct<float>& p) mutable {
     if (const int64_t elements = prepared_elements(p); elements > 0) {
       with_method(p, false, [&](auto& method) { method.prepare(at); });
       at += elements;
@@ -310,7 +323,8 @@ void fill_conv(ConvTable& table) {
            .backward_x = conv_backward_x,
            .backward_w = conv_backward_w,
            .prepared_bytes = prepared_bytes,
-           .prepare = prepare};
+           .prepare = prepare,
+           .prefers_planes = prefers_planes};
 }
 
 }  // namespace ctorch::CT_ISA

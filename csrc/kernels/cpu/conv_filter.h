@@ -12,26 +12,26 @@
 namespace ctorch::CT_ISA {
 namespace {
 
-template <class T, class S>
+template <class S>
 struct FilterProduct {
   TapLayout layout;
   int64_t batch, groups, cols;  // cols: channels of y in one group
-  const T* x;
+  const S* x;
   int64_t x_image, x_group, x_channel, x_strides[kConvDims];
-  const T* y;
+  const S* y;
   int64_t y_image, y_group, y_channel, y_strides[kConvDims];
-  T* w;
+  S* w;
   int64_t w_group, w_col, w_strides[1 + kConvDims];  // of channel and taps
   S alpha;
   bool accumulate;
 };
 
-template <class T, class S>
+template <class S>
 class FilterGradient {
   using Blocks = GemmBlocks<S>;
 
  public:
-  explicit FilterGradient(const FilterProduct<T, S>& p)
+  explicit FilterGradient(const FilterProduct<S>& p)
       : p_(p),
         l_(p_.layout),
         depth_(l_.depth()),
@@ -112,7 +112,7 @@ class FilterGradient {
                      const int64_t padded = ceil_div(cols, Blocks::lanes) * Blocks::lanes;
                      S* panel = to + j * Blocks::cols * points;
                      for (int64_t i = 0; i < images; ++i) {
-                       const T* y = p_.y + (n + i) * p_.y_image + group * p_.y_group +
+                       const S* y = p_.y + (n + i) * p_.y_image + group * p_.y_group +
                                     j * Blocks::cols * p_.y_channel + sheet * p_.y_strides[0] +
                                     row * p_.y_strides[1];
                        const int64_t pieces = run ? 1 : rows, length = run ? rows * width : width;
@@ -173,7 +173,7 @@ class FilterGradient {
       for (int64_t i = from; i < to; ++i) {
         const int64_t group = i / blocks, col = i % blocks * lanes;
         const int64_t cols = std::min(lanes, p_.cols - col);
-        T* w = p_.w + group * p_.w_group + col * p_.w_col;
+        S* w = p_.w + group * p_.w_group + col * p_.w_col;
         const S* sums = sums_ + group * depth_ * width_ + col;
         for (int64_t k = 0; k < depth_; ++k, sums += width_) {
           typename Simd<S>::Vector total = load_vector(sums);
@@ -181,8 +181,8 @@ class FilterGradient {
           alignas(64) S value[lanes];
           store_vector(value, total * p_.alpha);
           for (int64_t j = 0; j < cols; ++j) {
-            T& to_write = w[j * p_.w_col + filter_offset[k]];
-            to_write = static_cast<T>(p_.accumulate ? value[j] + static_cast<S>(to_write) : value[j]);
+            S& to_write = w[j * p_.w_col + filter_offset[k]];
+            to_write = p_.accumulate ? value[j] + to_write : value[j];
           }
         }
       }
@@ -197,7 +197,7 @@ class FilterGradient {
   // 1024.
   static constexpr int64_t kBlockElements = 1 << 18, kMostPoints = 1024;
 
-  const FilterProduct<T, S> p_;
+  const FilterProduct<S> p_;
   const TapLayout& l_;
   const int64_t depth_;
   const Panels panels_;

@@ -8,29 +8,29 @@ namespace ctorch::CT_ISA {
 namespace {
 
 // y[o, q] = alpha * sum + bias[o], or added to what y holds.
-template <class T, class S>
+template <class S>
 struct TapProduct {
   TapLayout layout;
   int64_t batch, groups, rows;  // rows: of y in one group
-  const T* x;
+  const S* x;
   int64_t x_image, x_group, x_channel, x_strides[kConvDims];
-  const T* w;
+  const S* w;
   int64_t w_group, w_row, w_strides[1 + kConvDims];  // of channel and taps
-  T* y;
+  S* y;
   int64_t y_image, y_group, y_row, y_strides[kConvDims];
-  const T* bias;
+  const S* bias;
   int64_t bias_stride;
   S alpha;
   bool accumulate;
 };
 
-template <class T, class S>
+template <class S>
 class TapConvolution {
   using Blocks = GemmBlocks<S>;
   static constexpr bool kJoins = std::is_floating_point_v<S>;  // see images_joined()
 
  public:
-  explicit TapConvolution(const TapProduct<T, S>& p)
+  explicit TapConvolution(const TapProduct<S>& p)
       : p_(p),
         l_(p_.layout),
         panels_(p.rows, Blocks::rows),
@@ -80,7 +80,7 @@ class TapConvolution {
 
  private:
   size_t image_bytes() const { return static_cast<size_t>(l_.size() + TapLayout::kSlack) * sizeof(S); }
-  const T* image(int64_t i) const { return p_.x + i / p_.groups * p_.x_image + i % p_.groups * p_.x_group; }
+  const S* image(int64_t i) const { return p_.x + i / p_.groups * p_.x_image + i % p_.groups * p_.x_group; }
 
   void images_side_by_side(int64_t images, int64_t work) {
     parallel_for(0, images, std::max<int64_t>(1, kPieceWork / (work + 1)), [&](int64_t from, int64_t to) {
@@ -124,8 +124,8 @@ class TapConvolution {
         std::max<int64_t>(1, kBlockElements / (Blocks::cols * std::max<int64_t>(1, l_.channels)));
     const S* filter = filter_ + i % p_.groups * p_.rows * depth_;
     const int64_t group = i % p_.groups;
-    T* y = p_.y + i / p_.groups * p_.y_image + group * p_.y_group;
-    const T* bias = p_.bias ? p_.bias + group * p_.rows * p_.bias_stride : nullptr;
+    S* y = p_.y + i / p_.groups * p_.y_image + group * p_.y_group;
+    const S* bias = p_.bias ? p_.bias + group * p_.rows * p_.bias_stride : nullptr;
     alignas(64) S tile[Blocks::rows * Blocks::cols + Blocks::lanes];
     alignas(64) S part[Blocks::rows * Blocks::cols];
     TileArgs<S> t{};
@@ -168,15 +168,14 @@ class TapConvolution {
   }
   // Few columns in all: a packed filter would hardly be used.
   bool few_columns() const {
-    return kJoins && std::is_same_v<T, S> && p_.rows >= 4 * Blocks::rows &&
-           p_.batch * points() <= 4 * Blocks::cols;
+    return kJoins && p_.rows >= 4 * Blocks::rows && p_.batch * points() <= 4 * Blocks::cols;
   }
   int64_t points() const { return l_.axis[0].grid * l_.axis[1].grid * l_.axis[2].grid; }
 
   // Columns of a panel that follow one another in the image.
   struct Run {
     const S* x;
-    T* y;
+    S* y;
     int64_t at, count;
   };
 
@@ -218,7 +217,7 @@ class TapConvolution {
     for (int64_t at = 0; at < columns; at += runs[count++].count) {
       const int64_t image = (begin + at) / points(), point = (begin + at) % points();
       const int64_t q[kConvDims] = {point / (h.grid * w.grid), point / w.grid % h.grid, point % w.grid};
-      T* y = p_.y + (first_image + image) * p_.y_image + group * p_.y_group;
+      S* y = p_.y + (first_image + image) * p_.y_image + group * p_.y_group;
       for (int d = 0; d < kConvDims; ++d) y += q[d] * p_.y_strides[d];
       runs[count] = {x + image * l_.size() + q[0] * l_.sheet() + q[1] * l_.extent[2] + q[2], y, at,
                      std::min(w.grid - q[2], columns - at)};
@@ -249,23 +248,24 @@ class TapConvolution {
         t.k = std::min(kDepth, depth_ - k);
         t.b = packed + k * Blocks::cols;
         t.tile = k == 0 ? sums + first * Blocks::cols : part;
-        if constexpr (std::is_same_v<T, S>) {
-          if (filter_in_place_) t.a = p_.w + group * p_.w_group + first * p_.w_row + k;
+        if (filter_in_place_) {
+          t.a = p_.w + group * p_.w_group + first * p_.w_row + k;
+        } else {
+          t.a = filter_ + (group * p_.rows + first) * depth_ + k * rows;
         }
-        if (!filter_in_place_) t.a = filter_ + (group * p_.rows + first) * depth_ + k * rows;
         (filter_in_place_ ? kStridedTiles<S> : kPackedTiles<S>).get(rows, vectors)(t);
         if (k > 0) add_tile(sums + first * Blocks::cols, part, rows);
       }
     }
     const int64_t row = panels_.start(row_from), rows = panels_.start(row_to) - row;
-    const T* bias = p_.bias ? p_.bias + (group * p_.rows + row) * p_.bias_stride : nullptr;
+    const S* bias = p_.bias ? p_.bias + (group * p_.rows + row) * p_.bias_stride : nullptr;
     for (int64_t r = 0; r < count; ++r)
       store_run(runs[r].y + row * p_.y_row, bias, sums + row * Blocks::cols + runs[r].at, rows,
                 runs[r].count);
   }
 
   // The columns of a tile that are points of the grid, row by row of the grid.
-  void store(T* y, const T* bias, const S* tile, int64_t rows, int64_t column, int64_t columns) const {
+  void store(S* y, const S* bias, const S* tile, int64_t rows, int64_t column, int64_t columns) const {
     const int64_t pitch = l_.extent[2], width = l_.axis[2].grid;
     for (int64_t done = 0; done < columns;) {
       const int64_t h = (column + done) / pitch, w = (column + done) % pitch;
@@ -277,23 +277,21 @@ class TapConvolution {
     }
   }
 
-  void store_run(T* y, const T* bias, const S* tile, int64_t rows, int64_t count) const {
+  void store_run(S* y, const S* bias, const S* tile, int64_t rows, int64_t count) const {
     const int64_t pitch = p_.y_strides[2];
     for (int64_t i = 0; i < rows; ++i, y += p_.y_row, tile += Blocks::cols) {
-      const S shift = bias ? static_cast<S>(bias[i * p_.bias_stride]) : S(0);
+      const S shift = bias ? bias[i * p_.bias_stride] : S(0);
       int64_t j = 0;
-      if constexpr (std::is_same_v<T, S>) {
-        if (pitch == 1 && !p_.accumulate) {
-          for (; j + kLanes<S> <= count; j += kLanes<S>)
-            store_vector(y + j, load_vector(tile + j) * p_.alpha + shift);
-          if (j < count) store_partial(y + j, load_vector(tile + j) * p_.alpha + shift, count - j);
-          continue;
-        }
+      if (pitch == 1 && !p_.accumulate) {
+        for (; j + kLanes<S> <= count; j += kLanes<S>)
+          store_vector(y + j, load_vector(tile + j) * p_.alpha + shift);
+        if (j < count) store_partial(y + j, load_vector(tile + j) * p_.alpha + shift, count - j);
+        continue;
       }
       for (; j < count; ++j) {
         S value = tile[j] * p_.alpha + shift;
-        if (p_.accumulate) value += static_cast<S>(y[j * pitch]);
-        y[j * pitch] = static_cast<T>(value);
+        if (p_.accumulate) value += y[j * pitch];
+        y[j * pitch] = value;
       }
     }
   }
@@ -309,7 +307,7 @@ class TapConvolution {
   // Elements of the image in one block: 512 KB of floats in an L2 of 1 MB or more.
   static constexpr int64_t kBlockElements = 1 << 17;
 
-  const TapProduct<T, S> p_;
+  const TapProduct<S> p_;
   const TapLayout& l_;
   const Panels panels_;
   const int64_t depth_, tiles_;

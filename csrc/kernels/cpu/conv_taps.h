@@ -123,20 +123,20 @@ struct TapLayout {
 };
 
 // One padded row of a plane: points step * i + start of a row of x that has `size` elements, `stride` apart.
-template <class S, class T>
-CT_INLINE void lay_out_row(S* to, int64_t extent, const T* x, int64_t size, int64_t stride, int64_t step,
+template <class S>
+CT_INLINE void lay_out_row(S* to, int64_t extent, const S* x, int64_t size, int64_t stride, int64_t step,
                            int64_t start) {
   const int64_t low = std::clamp<int64_t>(start >= 0 ? 0 : ceil_div(-start, step), 0, extent);
   const int64_t high = std::clamp<int64_t>(size > start ? ceil_div(size - start, step) : 0, low, extent);
   for (int64_t i = 0; i < low; ++i) to[i] = S(0);
-  const T* from = x + start * stride;
+  const S* from = x + start * stride;
   const int64_t pitch = step * stride;
   int64_t i = low;
   constexpr int64_t lanes = kLanes<S>;
   if (pitch == 1) {
-    for (; i + lanes <= high; i += lanes) store_vector(to + i, load_convert<S>(from + i));
+    for (; i + lanes <= high; i += lanes) store_vector(to + i, load_vector(from + i));
   }
-  if constexpr (std::is_same_v<S, T>) {
+  if constexpr (std::is_floating_point_v<S>) {
     if (pitch == 1) {
       if (i < high) store_partial(to + i, load_partial(from + i, high - i), high - i);
       i = high;
@@ -152,13 +152,13 @@ CT_INLINE void lay_out_row(S* to, int64_t extent, const T* x, int64_t size, int6
       i = high;
     }
   }
-  for (; i < high; ++i) to[i] = static_cast<S>(from[i * pitch]);
+  for (; i < high; ++i) to[i] = from[i * pitch];
   for (i = high; i < extent; ++i) to[i] = S(0);
 }
 
 // Channels [from, to) of an image.
-template <class S, class T>
-void lay_out(const TapLayout& l, S* to, const T* x, int64_t x_channel, const int64_t* x_strides, int64_t from,
+template <class S>
+void lay_out(const TapLayout& l, S* to, const S* x, int64_t x_channel, const int64_t* x_strides, int64_t from,
              int64_t end) {
   const TapAxis *a = l.axis, &b = l.axis[1], &w = l.axis[2];
   for (int64_t c = from; c < end; ++c) {
@@ -195,15 +195,15 @@ inline bool is_dense(const int64_t* offset, int64_t depth) {
 }
 
 // The filter as panels of rows: element (row i of the panel, k) at panel[k * rows + i].
-template <class S, class T>
-void pack_filter(S* packed, const Panels& panels, int64_t panel, const T* w, int64_t w_row,
+template <class S>
+void pack_filter(S* packed, const Panels& panels, int64_t panel, const S* w, int64_t w_row,
                  const int64_t* offset, int64_t depth) {
   const int64_t first = panels.start(panel), rows = panels.rows(panel);
   S* to = packed + first * depth;
-  const T* from = w + first * w_row;
+  const S* from = w + first * w_row;
   if (is_dense(offset, depth)) return pack_panel(to, rows, rows, depth, from, w_row, int64_t{1});
   for (int64_t k = 0; k < depth; ++k) {
-    for (int64_t i = 0; i < rows; ++i) to[k * rows + i] = static_cast<S>(from[i * w_row + offset[k]]);
+    for (int64_t i = 0; i < rows; ++i) to[k * rows + i] = from[i * w_row + offset[k]];
   }
 }
 

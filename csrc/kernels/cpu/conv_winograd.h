@@ -21,7 +21,7 @@ class WinogradConvolution {
   static constexpr int kIn = Winograd::kIn, kOut = Winograd::kOut;
 
  public:
-  explicit WinogradConvolution(const TapProduct<float, float>& p)
+  explicit WinogradConvolution(const TapProduct<float>& p)
       : p_(p),
         tiles_(p.layout, p.batch),
         terms_(p.layout),
@@ -29,7 +29,7 @@ class WinogradConvolution {
         panels_(ceil_div(p.rows, Blocks::cols)),
         filter_plane_(panels_ * terms_.padded * Blocks::cols) {}
 
-  static bool fits(const TapProduct<float, float>& p) {
+  static bool fits(const TapProduct<float>& p) {
     return !p.accumulate && p.alpha == 1 && WinogradTiles::fits(p.layout);
   }
 
@@ -239,7 +239,7 @@ class WinogradConvolution {
   // panel of the filter stays in the L1.
   static constexpr int64_t kDepth = 128;
 
-  const TapProduct<float, float>& p_;
+  const TapProduct<float>& p_;
   const WinogradTiles tiles_;
   const WinogradTerms terms_;
   const int64_t pitch_, panels_, filter_plane_;

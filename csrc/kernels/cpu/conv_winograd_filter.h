@@ -18,14 +18,14 @@ class WinogradFilterGradient {
   static constexpr int kIn = Winograd::kIn, kOut = Winograd::kOut;
 
  public:
-  explicit WinogradFilterGradient(const FilterProduct<float, float>& p)
+  explicit WinogradFilterGradient(const FilterProduct<float>& p)
       : p_(p),
         tiles_(p.layout, p.batch),
         terms_(p.layout),
         image_pitch_(row_pitch(terms_.padded)),
         grad_pitch_(row_pitch(ceil_div(p.cols, Blocks::cols) * Blocks::cols)) {}
 
-  static bool fits(const FilterProduct<float, float>& p) {
+  static bool fits(const FilterProduct<float>& p) {
     return !p.accumulate && p.alpha == 1 && WinogradTiles::fits(p.layout);
   }
 
@@ -181,7 +181,7 @@ class WinogradFilterGradient {
   static constexpr int64_t kChunkElements = 1 << 20, kFewestTiles = 64, kMostTiles = 256;
   static constexpr int64_t kLargeFilter = 1 << 22;
 
-  const FilterProduct<float, float>& p_;
+  const FilterProduct<float>& p_;
   const WinogradTiles tiles_;
   const WinogradTerms terms_;
   const int64_t image_pitch_, grad_pitch_;
