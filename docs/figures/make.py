@@ -185,7 +185,7 @@ def precision() -> None:
         ax.set_xticks(ticks, [str(t) for t in ticks])
         ax.minorticks_off()
         ax.set_ylim(3e-2, 5e-18)
-        for height, words in ((2.0**-53, "2⁻⁵³"), (2.0**-24, "2⁻²⁴"), (2.0**-9, "2⁻⁹")):
+        for height, words in ((2.0**-53, "2⁻⁵³"), (2.0**-24, "2⁻²⁴"), (2.0**-8, "2⁻⁸")):
             ax.axhline(height, color=GREY, linewidth=0.8, linestyle=":")
             ax.text(low / 1.22, height, words, va="bottom", ha="left", color=GREY, fontsize=9)
         ax.set_xlabel("GFLOP/s (log scale)")

@@ -163,7 +163,7 @@ def set_float32_matmul_precision(precision: str) -> None:
 
     Args:
         precision: "highest", as float32; "high", as if each operand had been rounded to a sum of two bfloat16
-            numbers (a relative error of 2^-17 per factor); "medium", to one (2^-9 per factor). Sums are of float32
+            numbers (a relative error of 2^-16 per factor); "medium", to one (2^-8 per factor). Sums are of float32
             always. This is what may be lost, not what must be: a CPU with AMX takes six, three and one product of
             bfloat16 numbers for one of floats; one with AVX-512 BF16 has a faster "medium" alone; all others compute
             everything at "highest". docs/products.md has the measured errors and speeds.
