@@ -150,3 +150,23 @@ def test_bounded(limit: int) -> None:
     assert kept() == start
     with pytest.raises(ValueError, match=r"set_weight_cache_limit .* got -5"):
         ctorch.set_weight_cache_limit(-5)
+
+
+@pytest.mark.parametrize("dtype", [ctorch.float32, ctorch.float64])
+@pytest.mark.parametrize("rows", [17, 40, 300])
+def test_linear(rows: int, dtype: ctorch.dtype) -> None:
+    ctorch.manual_seed(0)
+    weight, bias = ctorch.randn(150, 500, dtype=dtype), ctorch.randn(150, dtype=dtype)
+    x, start = ctorch.randn(rows, 500, dtype=dtype), kept()
+    results = [F.linear(x, weight, bias) for _ in range(3)]
+    if ctorch._C._isa() != "amx":
+        assert kept() > start
+    wanted = F.linear(x, weight.clone(), bias)
+    assert all(ctorch.equal(result, wanted) for result in results)
+    weight.neg_()
+    assert ctorch.equal(F.linear(x, weight, bias), F.linear(x, weight.clone(), bias))
+    # The same storage as another matrix.
+    turned = weight.t().contiguous().t()
+    for _ in range(3):
+        assert ctorch.equal(F.linear(x, turned, bias), F.linear(x, weight, bias))
+        assert ctorch.equal(F.linear(x[:, :150], weight.t()), F.linear(x[:, :150], weight.t().clone()))

@@ -59,10 +59,10 @@ void init_runtime(pyb::module_& m) {
   m.def("empty_cache", &empty_cache, "Give memory that is kept for reuse back to the system.");
   m.def(
       "get_weight_cache_limit", &prepared_limit,
-      "How many bytes of weights may be kept in the form in which convolutions read them (default 256 MiB).");
+      "How many bytes of weights may be kept in the form in which products and convolutions read them (default 256 MiB).");
   m.def(
       "set_weight_cache_limit", &set_weight_cache_limit, pyb::arg("bytes"),
-      "Set how many bytes of weights may be kept in the form in which convolutions read them, 0 for none.\n\n"
+      "Set how many bytes of weights may be kept in the form in which products and convolutions read them, 0 for none.\n\n"
       "A weight that is used twice without a write in between (in inference, that is) is kept in this form "
       "until "
       "it is written to or freed. memory_stats()['weight_cache_bytes'] tells how much is kept.");

@@ -85,10 +85,21 @@ Dims result_sizes(const Geometry& g, IntList input, IntList weight) {
   const int64_t channel = g.batched ? 1 : 0;
   sizes[channel] = g.transposed ? weight[1] * g.groups : weight[0];
   for (int64_t d = 0; d < g.dims; ++d) {
-    const int64_t at = channel + 1 + d, reach = g.dilation[d] * (weight[static_cast<size_t>(2 + d)] - 1);
-    const int64_t size = sizes[at];
+    const int64_t at = channel + 1 + d, size = sizes[at];
+    // Every later sum or product of these stays within 64 bits.
+    constexpr int64_t kMost = int64_t{1} << 60;
+    auto product = [&](int64_t a, int64_t b, const char* what) {
+      int64_t result = 0;
+      check(!__builtin_mul_overflow(a, b, &result) && result < kMost, op_name(g), ": ", what, " of ", a,
+            " is too large for input ", ShapeText{input}, " and weight ", ShapeText{weight});
+      return result;
+    };
+    const int64_t reach = product(g.dilation[d], weight[static_cast<size_t>(2 + d)] - 1, "a dilation");
+    product(g.low[d], 1, "a padding");
+    product(g.high[d], 1, "a padding");
     if (g.transposed) {
-      sizes[at] = (size - 1) * g.stride[d] - g.low[d] - g.high[d] + reach + g.output_padding[d] + 1;
+      const int64_t span = product(g.stride[d], std::max<int64_t>(size - 1, 0), "a stride");
+      sizes[at] = span - g.low[d] - g.high[d] + reach + g.output_padding[d] + 1;
     } else {
       const int64_t room = size + g.low[d] + g.high[d] - reach - 1;
       check(room >= 0, op_name(g), ": Kernel size can't be greater than actual input size, got input ",
@@ -239,7 +250,7 @@ Tensor convolution(const Tensor& input, const Tensor& weight, const OptionalTens
   if (bias) {
     const int64_t channels = sizes[g.batched ? 1 : 0];
     check(bias->dim() == 1 && bias->numel() == channels, op_name(g), ": expected bias of shape (", channels,
-          "), got ", bias->sizes());
+          "), got ", bias->sizes(), " for input ", input.sizes(), " and weight ", weight.sizes());
     check_dtypes(input, *bias, "input and bias", g);
   }
   const Tensor result = empty_in_format_of(input, weight, sizes);

@@ -2,6 +2,7 @@
 
 #include <atomic>
 
+#include "core/prepared.h"
 #include "kernels/table.h"
 #include "ops/copy.h"
 #include "ops/elementwise.h"
@@ -117,8 +118,9 @@ struct Factors {
 };
 
 // c = alpha * a b + beta * d; batches of a, b and d are broadcast to those of c.
+// b is `weight`, or a view of it, where one is given: its form in the kernel may be kept with it.
 void multiply(DType dtype, const Matrices& a, const Matrices& b, const Matrices& c,
-              const Matrices* d = nullptr, const Factors& factors = {}) {
+              const Matrices* d = nullptr, const Factors& factors = {}, const Tensor* weight = nullptr) {
   GemmArgs args{.dtype = dtype,
                 .m = c.rows,
                 .n = c.cols,
@@ -132,7 +134,13 @@ void multiply(DType dtype, const Matrices& a, const Matrices& b, const Matrices&
                 .beta = factors.beta,
                 .precision = g_precision.load(std::memory_order_relaxed)};
   if (c.batch_sizes.empty()) {
-    cpu_kernels().gemm.gemm(args);
+    const GemmTable& kernels = cpu_kernels().gemm;
+    PreparedForm form;
+    if (const int64_t bytes = weight ? kernels.prepared_bytes(args) : 0; bytes > 0) {
+      form = prepared_form(*weight, {b.row, b.col}, bytes, [&](void* to) { kernels.prepare(args, to); });
+      if (form) args.prepared = form->data();
+    }
+    kernels.gemm(args);
   } else {
     run_batches(args, BatchDims(a, b, c, d), 0);
   }
@@ -566,7 +574,7 @@ Tensor linear(const Tensor& input, const Tensor& weight, const OptionalTensor& b
   const Matrices to{c.data(), {}, {}, rows->rows, n, n, 1};
   Matrices addend{};
   if (bias) addend = {bias->data(), {}, {}, rows->rows, n, 0, bias->numel() == 1 ? 0 : bias->strides()[0]};
-  multiply(input.dtype(), *rows, w, to, bias ? &addend : nullptr);
+  multiply(input.dtype(), *rows, w, to, bias ? &addend : nullptr, {}, &weight);
   if (!c.is_same(target.tensor)) copy_(target.tensor, c);
   return target.finish();
 }

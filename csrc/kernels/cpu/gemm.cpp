@@ -139,11 +139,11 @@ void gemm_as(const GemmArgs& g) {
   }
   for_each_matrix(g, [&](const BatchOffsets& at) {
     const T* d = static_cast<const T*>(g.d.data);
-    product(
-        Product<T, S>{g.m, g.n, g.k, static_cast<const T*>(g.a.data) + at.a, g.a.row, g.a.col,
-                      static_cast<const T*>(g.b.data) + at.b, g.b.row, g.b.col,
-                      WriteOut<T, S>{static_cast<T*>(g.c.data) + at.c, g.c.row, g.c.col,
-                                     d ? d + at.d : nullptr, g.d.row, g.d.col, alpha, beta, g.activation}});
+    product(Product<T, S>{g.m, g.n, g.k, static_cast<const T*>(g.a.data) + at.a, g.a.row, g.a.col,
+                          static_cast<const T*>(g.b.data) + at.b, g.b.row, g.b.col,
+                          WriteOut<T, S>{static_cast<T*>(g.c.data) + at.c, g.c.row, g.c.col,
+                                         d ? d + at.d : nullptr, g.d.row, g.d.col, alpha, beta, g.activation},
+                          std::is_same_v<T, S> ? static_cast<const S*>(g.prepared) : nullptr});
   });
 }
 
@@ -204,6 +204,42 @@ void gemm_of_complex(const GemmArgs& g) {
   gemm_complex<R>(g);
 }
 
+// Packing b costs as much as 20 to 40 rows of the product; products of few rows read b in place.
+bool is_worth_preparing(const GemmArgs& g) {
+  constexpr int64_t kMostRows = 512, kLeast = 4096;
+  return g.batch_dims == 0 && g.m > kSkinnyRows && g.m <= kMostRows && g.n > kSkinnyRows &&
+         g.k * g.n >= kLeast;
+}
+template <class S>
+int64_t panels_bytes(const GemmArgs& g) {
+  constexpr int64_t cols = GemmBlocks<S>::cols;
+  return ceil_div(g.n, cols) * cols * g.k * static_cast<int64_t>(sizeof(S));
+}
+int64_t prepared_bytes(const GemmArgs& g) {
+  if (!is_worth_preparing(g) || g.precision == GemmPrecision::medium) return 0;
+  switch (g.dtype) {
+    case DType::float32: return panels_bytes<float>(g);
+    case DType::float64: return panels_bytes<double>(g);
+    default: return 0;
+  }
+}
+template <class S>
+void write_panels(const GemmArgs& g, S* to) {
+  constexpr int64_t cols = GemmBlocks<S>::cols;
+  const S* b = static_cast<const S*>(g.b.data);
+  parallel_for(0, ceil_div(g.n, cols), std::max<int64_t>(1, 32768 / (cols * g.k)),
+               [&](int64_t from, int64_t end) {
+                 for (int64_t j = from; j < end; ++j) {
+                   pack_panel(to + j * cols * g.k, cols, std::min(cols, g.n - j * cols), g.k,
+                              b + j * cols * g.b.col, g.b.col, g.b.row);
+                 }
+               });
+}
+void prepare(const GemmArgs& g, void* to) {
+  g.dtype == DType::float32 ? write_panels(g, static_cast<float*>(to))
+                            : write_panels(g, static_cast<double*>(to));
+}
+
 }  // namespace
 
 #define CT_SHARED_TILES(S)                                                                          \
@@ -230,6 +266,8 @@ void fill_gemm(GemmTable& table) {
   at(DType::int16) = at(DType::uint16) = gemm<uint16_t, uint32_t>;
   at(DType::int32) = at(DType::uint32) = gemm<uint32_t, uint32_t>;
   at(DType::int64) = at(DType::uint64) = gemm<uint64_t, uint64_t>;
+  table.prepared_bytes = prepared_bytes;
+  table.prepare = prepare;
 }
 
 }  // namespace ctorch::CT_ISA

@@ -23,6 +23,9 @@ struct Product {
   const T* b;
   int64_t b_k, b_col;
   WriteOut<O, S> out;
+  // b in panels of GemmBlocks<S>::cols columns, each (k, cols) and the last one filled up with zeros; or
+  // null.
+  const S* b_panels = nullptr;
 };
 
 // c^T = b^T a^T.
@@ -35,6 +38,7 @@ void transpose(Product<T, S, O>& q) {
   q.b_col = a_row, q.b_k = a_k;
   std::swap(q.out.c_row, q.out.c_col);
   std::swap(q.out.d_row, q.out.d_col);
+  q.b_panels = nullptr;
 }
 
 // Panels of what is summed: elements T converted to S.
@@ -111,15 +115,17 @@ class BlockedProduct {
     // Operands are read in place where packing would cost more than it saves: few panels use them, or they
     // fit the L1.
     constexpr bool in_place = Format::in_place;
-    b_in_place_ = in_place && q.b_col == 1 && (q.m <= 2 * Blocks::rows || q.k * q.n <= kSmallOperand);
+    b_in_place_ =
+        in_place && q.b_col == 1 && !q.b_panels && (q.m <= 2 * Blocks::rows || q.k * q.n <= kSmallOperand);
     a_in_place_ = in_place && (q.n <= 2 * Blocks::cols || (q.a_k == 1 && q.m * q.k <= kSmallOperand));
   }
 
   void run() {
     const int64_t steps = depth_ / Format::step;
     Scratch a_buffer(static_cast<size_t>(a_in_place_ ? 0 : slab_rows_ * steps) * sizeof(Element));
-    Scratch b_buffer(static_cast<size_t>(ceil_div(slab_cols_, Blocks::cols) * Blocks::cols * steps) *
-                     sizeof(Element));
+    Scratch b_buffer(
+        static_cast<size_t>(q_.b_panels ? 0 : ceil_div(slab_cols_, Blocks::cols) * Blocks::cols * steps) *
+        sizeof(Element));
     a_packed_ = a_buffer.template as<Element>();
     b_packed_ = b_buffer.template as<Element>();
     for (int64_t j = 0; j < q_.n; j += slab_cols_) {
@@ -144,7 +150,7 @@ class BlockedProduct {
   void pack() {
     const Panels rows(m_, Blocks::rows);
     const int64_t a_panels = a_in_place_ ? 0 : rows.count;
-    const int64_t b_panels = i0_ > 0 ? 0 : ceil_div(n_, Blocks::cols);
+    const int64_t b_panels = i0_ > 0 || q_.b_panels ? 0 : ceil_div(n_, Blocks::cols);
     const int64_t grain = std::max<int64_t>(1, kPackGrain / (Blocks::cols * k_));
     parallel_for(0, a_panels + b_panels, grain, [&](int64_t from, int64_t to) {
       for (int64_t i = from; i < to; ++i) {
@@ -191,6 +197,10 @@ class BlockedProduct {
         if (b_in_place_ && cols == Blocks::cols) {
           t.b = q_.b + p0_ * q_.b_k + (j0_ + col);
           t.b_k = q_.b_k;
+        }
+        if (q_.b_panels) {
+          t.b = q_.b_panels + (j0_ + col) * q_.k + p0_ * Blocks::cols;
+          t.b_k = Blocks::cols;
         }
       }
       for (int64_t i = r.i_from; i < r.i_to; ++i) {

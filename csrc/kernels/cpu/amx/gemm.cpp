@@ -124,9 +124,17 @@ void gemm_bfloat16(const GemmArgs& g) {
   });
 }
 
+// Tiles have no use for the form of the plain kernels.
+int64_t (*g_plain_prepared_bytes)(const GemmArgs&) = nullptr;
+int64_t prepared_bytes(const GemmArgs& g) {
+  return g.dtype == DType::float32 && worth_tiles(g, 1) ? 0 : g_plain_prepared_bytes(g);
+}
+
 }  // namespace
 
 void fill_gemm(GemmTable& table) {
+  g_plain_prepared_bytes = table.prepared_bytes;
+  table.prepared_bytes = prepared_bytes;
   GemmFn &bfloat16 = table.of[static_cast<int>(DType::bfloat16)],
          &float32 = table.of[static_cast<int>(DType::float32)];
   g_plain_bfloat16 = bfloat16;
