@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch", reason="the oracle of these tests")
 LAYERS = {
     "max": lambda lib: lambda x: lib.nn.functional.max_pool2d(x, 3, 2, 1),
     "max_dilated": lambda lib: lambda x: lib.nn.functional.max_pool2d(x, 2, 3, 1, 2, ceil_mode=True),
+    "max_dilated_padded": lambda lib: lambda x: lib.nn.functional.max_pool2d(x, 3, (2, 1), 1, 2),
     "max_indices": lambda lib: lambda x: lib.nn.functional.max_pool2d(x, (3, 2), 1, return_indices=True),
     "adaptive_max": lambda lib: lambda x: lib.nn.functional.adaptive_max_pool2d(x, (3, 1)),
     "avg": lambda lib: (

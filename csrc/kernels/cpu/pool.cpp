@@ -98,11 +98,12 @@ void store_rows(T* p, const S* from, int64_t n, int64_t step, int64_t plane, int
 // ---- windows
 // -----------------------------------------------------------------------------------------------
 
-// The elements of an axis under a window, and how many there would be with padding.
+// The elements of an axis under a window, and how many there would be with padding. `low` is at most `begin`,
+// and grows from window to window, as `end` does; with padding and dilation `begin` need not.
 struct Window {
-  int64_t begin, end, extent;
+  int64_t begin, end, extent, low;
 };
-// The windows that an element of an axis may lie in. Begin and end grow along the axis, as a window's do.
+// The windows that an element of an axis may lie in: begin and end grow along the axis.
 struct Cover {
   int64_t begin, end;
 };
@@ -110,16 +111,16 @@ struct Cover {
 CT_INLINE Window window_of(const PoolAxis& a, bool adaptive, bool mean, int64_t i) {
   if (adaptive) {
     const int64_t begin = i * a.x_size / a.y_size, end = ceil_div_up((i + 1) * a.x_size, a.y_size);
-    return {begin, end, end - begin};
+    return {begin, end, end - begin, begin};
   }
-  const int64_t start = i * a.stride - a.padding;
+  const int64_t start = i * a.stride - a.padding, low = std::max<int64_t>(start, 0);
   if (mean) {
     const int64_t end = std::min(start + a.kernel, a.x_size + a.padding);
-    return {std::max<int64_t>(start, 0), std::min(end, a.x_size), end - start};
+    return {low, std::min(end, a.x_size), end - start, low};
   }
   // The first element that exists is a whole number of dilations from the start.
   const int64_t begin = start < 0 ? start + ceil_div_up(-start, a.dilation) * a.dilation : start;
-  return {begin, std::min(start + (a.kernel - 1) * a.dilation + 1, a.x_size), a.kernel};
+  return {begin, std::min(start + (a.kernel - 1) * a.dilation + 1, a.x_size), a.kernel, low};
 }
 
 struct Range {
@@ -145,7 +146,7 @@ class Plan {
       int64_t first = 0, last = 0;
       for (int64_t i = 0; i < a.x_size; ++i) {
         while (first < a.y_size && w[first].end <= i) ++first;
-        while (last < a.y_size && w[last].begin <= i) ++last;
+        while (last < a.y_size && w[last].low <= i) ++last;
         c[i] = {first, std::max(first, last)};
       }
       w += a.y_size;
@@ -157,7 +158,7 @@ class Plan {
   // Elements of x under the windows of a range of the split axis, and the windows over some elements.
   Range elements(Range y) const {
     const int64_t end = std::max<int64_t>(0, window[split][y.to - 1].end);
-    return {std::min(window[split][y.from].begin, end), end};
+    return {std::min(window[split][y.from].low, end), end};
   }
   Range windows(Range x) const {
     const int64_t end = cover[split][x.to - 1].end;
@@ -387,8 +388,8 @@ void max_forward(const PoolArgs& g) {
   });
 }
 
-// Every window over the tile finds its maximum again, and adds its gradient to that element alone: to each
-// element of the window in turn, of the lanes whose maximum stands there.
+// Every window over the tile finds again where its maximum stands; then every element of x takes the
+// gradients of those windows over it whose maximum it is.
 template <class T, class S>
 void max_backward(const PoolArgs& g) {
   const Plan plan(g, false);
@@ -399,41 +400,34 @@ void max_backward(const PoolArgs& g) {
                  rx = plan.whole_x(windows.from < windows.to ? plan.elements(windows) : Range{0, 0});
     const int64_t dx_count = count_of(rdx) * group.width, x_count = count_of(rx) * group.width,
                   y_count = count_of(ry) * group.width;
-    Scratch buffer(static_cast<size_t>(dx_count + x_count + y_count) * sizeof(S));
-    S *dx_buffer = buffer.as<S>(), *x_buffer = dx_buffer + dx_count;
-    std::fill(dx_buffer, dx_buffer + dx_count, S(0));
-    const Tile<S> dx = Tile<S>::dense(dx_buffer, rdx, group.width);
+    Scratch buffer(static_cast<size_t>(dx_count + x_count + 2 * y_count) * sizeof(S));
+    S *dx_buffer = buffer.as<S>(), *x_buffer = dx_buffer + dx_count, *grad_buffer = x_buffer + x_count;
     const Tile<const S> x = load_tile<S, T>(g.x, group, rx, x_buffer),
-                        grad = load_tile<S, T>(g.y_grad, group, ry, x_buffer + x_count);
-    // The part of a window that lies in the tile.
-    auto inside = [&](int k, const Window& w) {
-      if (k != plan.split) return Range{w.begin, w.end};
-      const int64_t skipped = std::max<int64_t>(0, ceil_div_up(range.from - w.begin, plan.step[k]));
-      return Range{w.begin + skipped * plan.step[k], std::min(w.end, range.to)};
-    };
+                        grad = load_tile<S, T>(g.y_grad, group, ry, grad_buffer);
+    const auto places =
+        Tile<place_t<S>>::dense(reinterpret_cast<place_t<S>*>(grad_buffer + y_count), ry, group.width);
     for_each_row(ry, group.width, [&](int64_t d, int64_t h, int64_t w, int64_t lane) {
-      const auto where = best_of<true>(g, plan, x, d, h, w, lane).where;
-      const LaneRow<S> value = LaneRow<S>::load(grad.at(d, h, w) + lane), none = LaneRow<S>::all(S(0));
-      const Range wd = inside(0, plan.window[0][d]), wh = inside(1, plan.window[1][h]),
-                  ww = inside(2, plan.window[2][w]);
-      for (int64_t i = wd.from; i < wd.to; i += plan.step[0]) {
-        for (int64_t j = wh.from; j < wh.to; j += plan.step[1]) {
-          for (int64_t l = ww.from; l < ww.to; l += plan.step[2]) {
-            const auto place = LaneRow<place_t<S>>::all(static_cast<place_t<S>>(i * sheet + j * row + l));
-            S* p = dx.at(i, j, l) + lane;
-            LaneRow<S> sum = LaneRow<S>::load(p);
+      best_of<true>(g, plan, x, d, h, w, lane).where.store(places.at(d, h, w) + lane);
+    });
+    const Tile<S> dx = begin_tile<S, T>(g.x_grad, group, rdx, dx_buffer);
+    for_each_row(rdx, group.width, [&](int64_t d, int64_t h, int64_t w, int64_t lane) {
+      const Cover cd = plan.cover[0][d], ch = plan.cover[1][h], cw = plan.cover[2][w];
+      const auto here = LaneRow<place_t<S>>::all(static_cast<place_t<S>>(d * sheet + h * row + w));
+      const LaneRow<S> none = LaneRow<S>::all(S(0));
+      LaneRow<S> sum = none;
+      for (int64_t i = cd.begin; i < cd.end; ++i) {
+        for (int64_t j = ch.begin; j < ch.end; ++j) {
+          for (int64_t l = cw.begin; l < cw.end; ++l) {
+            const auto where = LaneRow<place_t<S>>::load(places.at(i, j, l) + lane);
+            const LaneRow<S> value = LaneRow<S>::load(grad.at(i, j, l) + lane);
             for (int v = 0; v < LaneRow<S>::kVectors; ++v)
-              sum.v[v] += where.v[v] == place.v[v] ? value.v[v] : none.v[v];
-            sum.store(p);
+              sum.v[v] += where.v[v] == here.v[v] ? value.v[v] : none.v[v];
           }
         }
       }
+      sum.store(dx.at(d, h, w) + lane);
     });
-    PoolOperand<void*> to = g.x_grad;
-    for_each_run(to, group.of<T>(to), rdx, [&](T* p, int64_t n, int64_t step) {
-      store_rows(p, dx_buffer, n, step, to.plane, group.lanes, group.width);
-      dx_buffer += n * group.width;
-    });
+    finish_tile<T>(g.x_grad, group, rdx, dx_buffer);
   });
 }
 
