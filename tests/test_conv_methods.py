@@ -1,0 +1,196 @@
+"""The ways in which convolutions are computed beside the sum over taps: Winograd's, depthwise, joined small
+images, float copies of half types, channels-last images. Each against PyTorch in float64, at every kernel
+level."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import ctorch
+
+torch = pytest.importorskip("torch")
+
+EPS = 2.0**-23
+# Greatest error over the greatest result. Of a sum over taps, and of Winograd's method.
+TAPS, WINOGRAD = 8 * EPS, 32 * EPS
+
+
+def results(module, dtype, case, channels_last, x, w, b, options):
+    """(result, gradient of x, gradient of w) in `dtype`, as float64 arrays."""
+    x, w, b = (module.tensor(a).to(dtype) for a in (x, w, b))
+    x, w = x.requires_grad_(), w.requires_grad_()
+    image = x.contiguous(memory_format=module.channels_last) if channels_last else x
+    y = getattr(module.nn.functional, case)(image, w, b, **options)
+    if channels_last:
+        assert y.is_contiguous(memory_format=module.channels_last)
+    rng = np.random.default_rng(7)
+    y.backward(module.tensor(rng.standard_normal(tuple(y.shape)).astype(np.float32)).to(dtype))
+    return [t.detach().to(module.float64).numpy() for t in (y, x.grad, w.grad)]
+
+
+def check(case, x_shape, w_shape, bound, dtype="float32", channels_last=False, **options):
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal(x_shape, dtype=np.float32)
+    w = rng.standard_normal(w_shape, dtype=np.float32) * float(np.prod(w_shape[1:])) ** -0.5
+    transposed = "transpose" in case
+    channels = w_shape[1] * options.get("groups", 1) if transposed else w_shape[0]
+    b = rng.standard_normal(channels, dtype=np.float32)
+    half = dtype in ("bfloat16", "float16")
+    if half:  # values that the type has, so that both sides start from the same
+        x, w, b = (torch.tensor(a).to(getattr(torch, dtype)).float().numpy() for a in (x, w, b))
+    got = results(ctorch, getattr(ctorch, dtype), case, channels_last, x, w, b, options)
+    wanted = results(torch, torch.float64, case, channels_last, x, w, b, options)
+    for name, a, r in zip(("result", "gradient of x", "gradient of w"), got, wanted):
+        error = np.abs(a - r).max() / np.abs(r).max()
+        assert error <= bound, f"{name}: {error / EPS:.1f} eps"
+
+
+WINOGRAD_CASES = {
+    "one tile": ("conv2d", (1, 16, 4, 4), (16, 16, 3, 3), {"padding": 1}),
+    "whole tiles": ("conv2d", (2, 64, 16, 24), (64, 64, 3, 3), {"padding": 1}),
+    "odd": ("conv2d", (3, 33, 13, 19), (35, 33, 3, 3), {"padding": 1}),
+    "no padding": ("conv2d", (2, 24, 11, 30), (40, 24, 3, 3), {}),
+    "more padding than the filter reaches": ("conv2d", (2, 16, 9, 10), (32, 16, 3, 3), {"padding": (4, 3)}),
+    "wide": ("conv2d", (1, 16, 6, 430), (16, 16, 3, 3), {"padding": 1}),
+    "many channels": ("conv2d", (4, 300, 7, 7), (270, 300, 3, 3), {"padding": 1}),
+    "dilation": ("conv2d", (2, 32, 30, 27), (32, 32, 3, 3), {"padding": 2, "dilation": (2, 3)}),
+    "groups": ("conv2d", (2, 48, 14, 14), (64, 24, 3, 3), {"padding": 1, "groups": 2}),
+    "taps in depth": ("conv3d", (2, 16, 5, 12, 13), (32, 16, 3, 3, 3), {"padding": 1}),
+    "flat filter in depth": (
+        "conv3d",
+        (1, 16, 6, 12, 13),
+        (32, 16, 1, 3, 3),
+        {"stride": (2, 1, 1), "padding": (0, 1, 1)},
+    ),
+    "transposed": ("conv_transpose2d", (2, 33, 15, 15), (33, 35, 3, 3), {"padding": 1}),
+    "transposed, stride 2": ("conv_transpose2d", (2, 32, 15, 15), (32, 32, 6, 6), {"stride": 2}),
+}
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("name", WINOGRAD_CASES)
+def test_winograd(name, channels_last):
+    case, x_shape, w_shape, options = WINOGRAD_CASES[name]
+    if channels_last and len(x_shape) != 4:
+        pytest.skip("channels_last is for four dimensions")
+    check(case, x_shape, w_shape, WINOGRAD, channels_last=channels_last, **options)
+
+
+DEPTHWISE_CASES = {
+    "3 x 3": ((3, 37, 14, 15), (37, 1, 3, 3), {"padding": 1}),
+    "stride": ((2, 24, 15, 30), (24, 1, 3, 3), {"stride": (2, 3), "padding": 1}),
+    "dilated 5 x 5": ((2, 20, 21, 70), (20, 1, 5, 5), {"padding": 4, "dilation": 2}),
+    "two results each": ((2, 24, 13, 14), (48, 1, 3, 3), {"padding": 1}),
+    "two channels each": ((2, 24, 13, 14), (12, 2, 3, 3), {"padding": 1}),
+    "one tap": ((2, 40, 9, 9), (40, 1, 1, 1), {"stride": 2}),
+    "in depth": ((2, 9, 5, 9, 29), (9, 1, 3, 3, 3), {"padding": 1, "stride": (1, 2, 1)}),
+}
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("name", DEPTHWISE_CASES)
+def test_depthwise(name, transposed, channels_last):
+    x_shape, w_shape, options = DEPTHWISE_CASES[name]
+    if channels_last and len(x_shape) != 4:
+        pytest.skip("channels_last is for four dimensions")
+    groups = x_shape[1] // w_shape[1]
+    if transposed:
+        w_shape = (x_shape[1], w_shape[0] // groups, *w_shape[2:])
+    case = f"conv{'_transpose' * transposed}{len(x_shape) - 2}d"
+    check(case, x_shape, w_shape, TAPS, channels_last=channels_last, groups=groups, **options)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("batch", [1, 2, 7])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (1, 1), (1, 2), (5, 1)])
+def test_small_images(batch, kernel, stride, channels_last):
+    """7 x 7 points fill vectors badly; those of all images are joined, and a few read the filter in place."""
+    check(
+        "conv2d",
+        (batch, 70, 7, 7),
+        (130, 70, kernel, kernel),
+        TAPS,
+        channels_last=channels_last,
+        stride=stride,
+        padding=kernel // 2,
+    )
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "options"),
+    [
+        ((2, 32, 12, 13), (32, 32, 3, 3), {"padding": 1}),
+        ((2, 32, 12, 13), (48, 32, 1, 1), {}),
+        ((2, 32, 12, 13), (48, 32, 5, 5), {"stride": 2}),
+        ((2, 32, 12, 13), (32, 1, 3, 3), {"groups": 32}),
+    ],
+)
+def test_half_types_are_rounded_once(x_shape, w_shape, options, dtype, channels_last):
+    """Half a unit of the type's precision, and what float sums add."""
+    unit = {"bfloat16": 2.0**-8, "float16": 2.0**-11}[dtype]
+    check("conv2d", x_shape, w_shape, 1.1 * unit, dtype, channels_last, **options)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), 3e38])
+@pytest.mark.parametrize("where", ["image", "filter"])
+def test_special_values_reach_what_they_touch(where, value):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 32, 20, 22), dtype=np.float32)
+    w = rng.standard_normal((32, 32, 3, 3), dtype=np.float32) * np.float32(0.06)
+    if where == "image":
+        x[0, 3, 5, 7] = value
+    else:
+        w[1, 2, 1, 1] = value
+    b = np.zeros(32, np.float32)
+    got = results(ctorch, ctorch.float32, "conv2d", False, x, w, b, {"padding": 1})
+    with np.errstate(over="ignore", invalid="ignore"):
+        wanted = results(torch, torch.float32, "conv2d", False, x, w, b, {"padding": 1})
+    for a, r in zip(got, wanted):
+        assert (np.isnan(a) == np.isnan(r)).all() and (np.isposinf(a) == np.isposinf(r)).all()
+        finite = np.isfinite(a) & np.isfinite(r)
+        touched = finite & (np.abs(r) > 1e30)
+        near = finite & ~touched
+        np.testing.assert_allclose(a[touched], r[touched], rtol=1e-5)
+        np.testing.assert_allclose(a[near], r[near], atol=WINOGRAD * np.abs(r[near]).max())
+
+
+def test_the_same_bits_for_every_number_of_threads():
+    rng = np.random.default_rng(1)
+    threads = ctorch.get_num_threads()
+    try:
+        for x_shape, w_shape, options in (
+            ((5, 40, 15, 17), (50, 40, 3, 3), {"padding": 1}),
+            ((1, 40, 15, 17), (50, 40, 3, 3), {"padding": 1}),
+            ((5, 70, 7, 7), (130, 70, 3, 3), {"stride": 2}),
+            ((5, 40, 15, 17), (40, 1, 3, 3), {"groups": 40}),
+        ):
+            x, w = (rng.standard_normal(s, dtype=np.float32) for s in (x_shape, w_shape))
+            b = np.zeros(w_shape[0], np.float32)
+            for channels_last in (False, True):
+                found = []
+                for n in (1, 2, 3):
+                    ctorch.set_num_threads(n)
+                    found.append(results(ctorch, ctorch.float32, "conv2d", channels_last, x, w, b, options))
+                for other in found[1:]:
+                    assert all((one == two).all() for one, two in zip(found[0], other))
+    finally:
+        ctorch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("level", ["generic", "avx2", "avx512"])
+def test_at_a_lower_level(level):
+    levels = ["generic", "avx2", "avx512", "avx512_bf16", "amx"]
+    if levels.index(level) >= levels.index(ctorch._C._isa()):
+        pytest.skip(f"this run is at the level {ctorch._C._isa()}")
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__]
+    env = dict(os.environ, CTORCH_ISA=level)
+    done = subprocess.run([*command, "-k", "not lower_level"], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]
