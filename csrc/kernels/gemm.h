@@ -54,8 +54,9 @@ using GemmFn = void (*)(const GemmArgs&);
 struct GemmTable {
   GemmFn of[kNumDTypes];
   CT_INLINE void gemm(const GemmArgs& g) const { of[static_cast<int>(g.dtype)](g); }
-  // A product without batch brings b into a form of its own, of so many bytes (0: it reads b as it is, or the
-  // form is not worth keeping); it depends on b and the dtype alone. A b that is used again can be kept so.
+  // A product with the same b for all of its batch brings b into a form of its own, of so many bytes (0: it
+  // reads b as it is, or the form is not worth keeping); it depends on b and the dtype alone. A b that is
+  // used again can be kept so.
   int64_t (*prepared_bytes)(const GemmArgs&);
   void (*prepare)(const GemmArgs&, void* to);
 };

@@ -1,6 +1,7 @@
 #include "ops/conv.h"
 
 #include "core/prepared.h"
+#include "core/scratch.h"
 #include "kernels/table.h"
 #include "ops/copy.h"
 
@@ -181,19 +182,11 @@ std::optional<int64_t> point_stride(const int64_t* size, const int64_t* strides)
 
 // to (channels, points) = filter (channels, from_channels) from (from_channels, points) + bias, per image and
 // group.
-bool pointwise(const ConvArgs& a, bool backward) {
-  if (!is_pointwise(a)) return false;
-  const std::optional<int64_t> x = point_stride(a.x_size, a.x_strides),
-                               y = point_stride(a.y_size, a.y_strides);
-  if (!x || !y) return false;
-  // Images whose points fill the vectors badly: the kernel of convolution joins those of all images.
-  const int64_t points = a.x_size[0] * a.x_size[1] * a.x_size[2], filled = (points + 15) / 16 * 16;
-  if (a.batch > 1 && filled * 10 > points * 11) return false;
+GemmArgs pointwise_product(const ConvArgs& a, bool backward, int64_t x, int64_t y) {
   const int64_t x_group = a.x_channels / a.groups, y_group = a.y_channels / a.groups;
-  const int64_t w_group = y_group * a.w_strides[0];
   GemmArgs g{};
   g.dtype = a.dtype;
-  g.n = points;
+  g.n = a.x_size[0] * a.x_size[1] * a.x_size[2];
   g.m = backward ? x_group : y_group;
   g.k = backward ? y_group : x_group;
   g.batch_dims = 2;
@@ -202,17 +195,52 @@ bool pointwise(const ConvArgs& a, bool backward) {
   g.a = {.data = a.w,
          .row = a.w_strides[backward ? 1 : 0],
          .col = a.w_strides[backward ? 0 : 1],
-         .batch = {0, w_group}};
+         .batch = {0, y_group * a.w_strides[0]}};
   const GemmOperand<const void*> image{
-      .data = a.x, .row = a.x_strides[1], .col = *x, .batch = {a.x_strides[0], x_group * a.x_strides[1]}};
+      .data = a.x, .row = a.x_strides[1], .col = x, .batch = {a.x_strides[0], x_group * a.x_strides[1]}};
   const GemmOperand<const void*> result{
-      .data = a.y, .row = a.y_strides[1], .col = *y, .batch = {a.y_strides[0], y_group * a.y_strides[1]}};
+      .data = a.y, .row = a.y_strides[1], .col = y, .batch = {a.y_strides[0], y_group * a.y_strides[1]}};
   const auto& from = backward ? result : image;
   const auto& to = backward ? image : result;
   g.b = from;
   g.c = {.data = backward ? a.x : a.y, .row = to.row, .col = to.col, .batch = {to.batch[0], to.batch[1]}};
   if (a.bias) g.d = {.data = a.bias, .row = a.bias_stride, .col = 0, .batch = {0, g.m * a.bias_stride}};
-  cpu_kernels().gemm.gemm(g);
+  return g;
+}
+
+// The transposed product has the filter as its right side, which is prepared once for all images, or for
+// good. Its rows are the points: for images of few points they fill the register tiles better than columns
+// do. False where that does not pay.
+bool pointwise_by_rows(const Tensor& weight, GemmArgs g) {
+  constexpr int64_t kLeastDepth =
+      128;  // the result is written by columns, which costs as much as some 10 of it
+  if (g.batch_size[1] != 1 || g.k < kLeastDepth) return false;
+  std::swap(g.m, g.n);
+  std::swap(g.a, g.b);
+  std::swap(g.a.row, g.a.col);
+  std::swap(g.b.row, g.b.col);
+  std::swap(g.c.row, g.c.col);
+  std::swap(g.d.row, g.d.col);
+  const GemmTable& kernels = cpu_kernels().gemm;
+  const int64_t bytes = kernels.prepared_bytes(g);
+  if (bytes == 0) return false;
+  const PreparedForm form =
+      prepared_form(weight, {g.b.row, g.b.col}, bytes, [&](void* to) { kernels.prepare(g, to); });
+  if (!form && g.batch_size[0] == 1) return false;
+  Scratch once(form ? 0 : static_cast<size_t>(bytes));
+  if (!form) kernels.prepare(g, once.as<char>());
+  g.prepared = form ? form->data() : once.as<char>();
+  kernels.gemm(g);
+  return true;
+}
+
+bool pointwise(const Tensor& weight, const ConvArgs& a, bool backward) {
+  if (!is_pointwise(a)) return false;
+  const std::optional<int64_t> x = point_stride(a.x_size, a.x_strides),
+                               y = point_stride(a.y_size, a.y_strides);
+  if (!x || !y) return false;
+  const GemmArgs g = pointwise_product(a, backward, *x, *y);
+  if (!pointwise_by_rows(weight, g)) cpu_kernels().gemm.gemm(g);
   return true;
 }
 
@@ -260,7 +288,7 @@ Tensor convolution(const Tensor& input, const Tensor& weight, const OptionalTens
     a.bias = bias->data();
     a.bias_stride = bias->strides()[0];
   }
-  if (pointwise(a, g.transposed)) return result;
+  if (pointwise(weight, a, g.transposed)) return result;
   if (is_half(input.dtype())) {
     const Tensor sums = convolution(as_float(input), as_float(weight), as_float(bias), options);
     return copy_(result, sums);
@@ -284,7 +312,7 @@ Tensor convolution_backward_input(const Tensor& grad_output, const Tensor& weigh
   const bool backward = !g.transposed;
   const ConvArgs a =
       backward ? make_args(g, grad_output, weight, result) : make_args(g, result, weight, grad_output);
-  if (pointwise(a, backward)) return result;
+  if (pointwise(weight, a, backward)) return result;
   if (is_half(weight.dtype()))
     return copy_(result,
                  convolution_backward_input(as_float(grad_output), as_float(weight), input_size, options));

@@ -92,7 +92,7 @@ void product(Product<T, S> q) {
       if (try_skinny(turned)) return;
     }
   }
-  if (q.out.c_col != 1 && q.out.c_row == 1) transpose(q);
+  if (q.out.c_col != 1 && q.out.c_row == 1 && !q.b_panels) transpose(q);
   if constexpr (!std::is_same_v<T, S>) {
     if (q.k > Blocks::half_depth) {
       // Sums over several blocks of k are kept in S, and converted at the end.
@@ -207,8 +207,10 @@ void gemm_of_complex(const GemmArgs& g) {
 // Packing b costs as much as 20 to 40 rows of the product; products of few rows read b in place.
 bool is_worth_preparing(const GemmArgs& g) {
   constexpr int64_t kMostRows = 512, kLeast = 4096;
-  return g.batch_dims == 0 && g.m > kSkinnyRows && g.m <= kMostRows && g.n > kSkinnyRows &&
-         g.k * g.n >= kLeast;
+  for (int d = 0; d < g.batch_dims; ++d) {
+    if (g.batch_size[d] > 1 && g.b.batch[d] != 0) return false;
+  }
+  return g.m > kSkinnyRows && g.m <= kMostRows && g.n > kSkinnyRows && g.k * g.n >= kLeast;
 }
 template <class S>
 int64_t panels_bytes(const GemmArgs& g) {

@@ -98,11 +98,44 @@ CT_INLINE void prefetch_tile(const WriteOut<T, S>& w, int64_t i0, int64_t j0, in
   }
 }
 
-// Rows i0 ... and columns j0 ... of the result, from a tile whose rows are `tile_row` apart.
+// A tile for a result whose columns are contiguous: squares of it are transposed and written as rows.
+template <class S>
+void write_columns(const WriteOut<S, S>& w, S* c, const S* d, int64_t rows, int64_t cols, const S* tile,
+                   int64_t tile_row) {
+  constexpr int64_t lanes = kLanes<S>;
+  using Vector = typename Simd<S>::Vector;
+  WriteOut<S, S> turned = w;
+  turned.d_col = w.d_row;
+  for (int64_t j = 0; j < cols; j += lanes) {
+    const int64_t width = std::min(lanes, cols - j);
+    for (int64_t i = 0; i < rows; i += lanes) {
+      const int64_t height = std::min(lanes, rows - i);
+      Vector square[lanes];
+      for (int64_t r = 0; r < lanes; ++r)
+        square[r] = r < height ? load_vector(tile + (i + r) * tile_row + j) : Vector{};
+      transpose_square<S>(square);
+      for (int64_t l = 0; l < width; ++l) {
+        alignas(64) S column[lanes];
+        store_vector(column, square[l]);
+        write_row(turned, c + (j + l) * w.c_col + i, d ? d + (j + l) * w.d_col + i * w.d_row : nullptr,
+                  column, height);
+      }
+    }
+  }
+}
+
+// Rows i0 ... and columns j0 ... of the result, from a tile whose rows are `tile_row` apart. Whole vectors of
+// the tile are read, also beyond its last column.
 template <class T, class S>
 CT_NOINLINE void write_tile(const WriteOut<T, S>& w, int64_t i0, int64_t j0, int64_t rows, int64_t cols,
                             const S* tile, int64_t tile_row) {
   const bool in_rows = w.c_col == 1 && (!w.d || w.d_col == 1 || w.d_col == 0);
+  if constexpr (std::is_same_v<T, S> && std::is_floating_point_v<S>) {
+    if (!in_rows && tile_row > 0 && w.c_row == 1 && (!w.d || w.d_row == 1 || w.d_row == 0)) {
+      const S* d = w.d ? w.d + i0 * w.d_row + j0 * w.d_col : nullptr;
+      return write_columns(w, w.c + i0 + j0 * w.c_col, d, rows, cols, tile, tile_row);
+    }
+  }
   for (int64_t i = 0; i < rows; ++i, tile += tile_row) {
     T* c = w.c + (i0 + i) * w.c_row + j0 * w.c_col;
     const T* d = w.d ? w.d + (i0 + i) * w.d_row + j0 * w.d_col : nullptr;
