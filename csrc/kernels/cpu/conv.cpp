@@ -119,9 +119,10 @@ void sum_over_taps(const TapProduct<S>& p, const S* prepared) {
     if (DepthwiseConvolution<S>::fits(p)) return DepthwiseConvolution<S>(p).run();
   }
   auto run = [&](auto& method) -> bool {
-    Scratch filter(prepared ? 0 : static_cast<size_t>(method.prepared_elements()) * sizeof(S));
-    if (!prepared && method.prepared_elements() > 0) method.prepare(filter.as<S>());
-    return method.run(prepared ? prepared : filter.as<S>());
+    if (prepared || method.reads_in_place()) return method.run(prepared);
+    Scratch filter(static_cast<size_t>(method.prepared_elements()) * sizeof(S));
+    method.prepare(filter.as<S>());
+    return method.run(filter.as<S>());
   };
   if (with_method(p, false, run)) return;
   prepared = nullptr;

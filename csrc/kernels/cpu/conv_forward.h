@@ -40,15 +40,20 @@ class TapConvolution {
         image_offset_(offsets_.as<int64_t>()),
         filter_offset_(image_offset_ + depth_) {
     l_.offsets(image_offset_, filter_offset_, p.w_strides);
-    filter_in_place_ = few_columns() && is_dense(filter_offset_, depth_);
+    few_ = few_points_in_all() && is_dense(filter_offset_, depth_);
   }
 
-  // Elements of the filter in the form in which run() reads it, 0 where it reads it in place; the panels of
-  // rows of all groups.
-  int64_t prepared_elements() const { return filter_in_place_ ? 0 : p_.groups * p_.rows * depth_; }
+  // Elements of the filter in the form in which run() reads it: its rows in panels, those of Blocks::rows, or
+  // for few points of Blocks::cols.
+  int64_t prepared_elements() const {
+    return p_.groups * depth_ * (few_ ? ceil_div(p_.rows, Blocks::cols) * Blocks::cols : p_.rows);
+  }
+  // Whether run(nullptr) reads the filter as it is: to prepare it for one use would not pay.
+  bool reads_in_place() const { return few_; }
 
   void prepare(S* to) const {
     if (depth_ == 0) return;
+    if (few_) return prepare_columns(to);
     const int64_t grain = std::max<int64_t>(1, kPackGrain / (Blocks::rows * depth_));
     parallel_for(0, p_.groups * panels_.count, grain, [&](int64_t from, int64_t end) {
       for (int64_t i = from; i < end; ++i) {
@@ -63,7 +68,11 @@ class TapConvolution {
   bool run(const S* prepared) {
     filter_ = prepared;
     if constexpr (kJoins) {
-      if (filter_in_place_ || joining_saves()) {
+      if (few_ && prepared) {
+        few_points();
+        return true;
+      }
+      if (few_ || joining_saves()) {
         images_joined();
         return true;
       }
@@ -166,9 +175,9 @@ class TapConvolution {
     const int64_t joined = ceil_div(p_.batch * points(), Blocks::lanes) * Blocks::lanes;
     return depth_ > 0 && apart * 10 > joined * 11;
   }
-  // Few columns in all: a packed filter would hardly be used.
-  bool few_columns() const {
-    return kJoins && p_.rows >= 4 * Blocks::rows && p_.batch * points() <= 4 * Blocks::cols;
+  // So few that a packed filter would hardly be used.
+  bool few_points_in_all() const {
+    return kJoins && p_.rows >= 4 * Blocks::rows && p_.batch * points() <= 256;
   }
   int64_t points() const { return l_.axis[0].grid * l_.axis[1].grid * l_.axis[2].grid; }
 
@@ -186,14 +195,7 @@ class TapConvolution {
     for (int64_t group = 0; group < p_.groups; ++group) {
       for (int64_t first = 0; first < p_.batch; first += most) {
         const int64_t images = std::min(most, p_.batch - first);
-        const int64_t grain = std::max<int64_t>(1, kPackGrain / (l_.channel + 1));
-        parallel_for(0, images * l_.channels, grain, [&](int64_t from, int64_t to) {
-          for (int64_t i = from; i < to; ++i) {
-            const int64_t at = i / l_.channels, channel = i % l_.channels;
-            lay_out(l_, x + at * l_.size(), image((first + at) * p_.groups + group), p_.x_channel,
-                    p_.x_strides, channel, channel + 1);
-          }
-        });
+        lay_out_images(x, group, first, images);
         // Few panels of columns are shared by several tasks, each of which copies them.
         const int64_t across = ceil_div(images * points(), Blocks::cols);
         const int64_t down = std::clamp<int64_t>(2 * num_threads() / across, 1, panels_.count);
@@ -208,21 +210,38 @@ class TapConvolution {
     }
   }
 
-  void joined_panel(const S* x, int64_t group, int64_t first_image, int64_t images, int64_t panel,
-                    int64_t row_from, int64_t row_to) const {
-    const int64_t begin = panel * Blocks::cols, columns = std::min(Blocks::cols, images * points() - begin);
-    Run runs[Blocks::cols];
-    int64_t count = 0;
+  void lay_out_images(S* x, int64_t group, int64_t first, int64_t images) const {
+    const int64_t grain = std::max<int64_t>(1, kPackGrain / (l_.channel + 1));
+    parallel_for(0, images * l_.channels, grain, [&](int64_t from, int64_t to) {
+      for (int64_t i = from; i < to; ++i) {
+        const int64_t at = i / l_.channels, channel = i % l_.channels;
+        lay_out(l_, x + at * l_.size(), image((first + at) * p_.groups + group), p_.x_channel, p_.x_strides,
+                channel, channel + 1);
+      }
+    });
+  }
+
+  // Points [begin, begin + count) of the images from first_image on, as runs; their number.
+  int64_t find_runs(Run* runs, const S* x, int64_t group, int64_t first_image, int64_t begin,
+                    int64_t count) const {
     const TapAxis &h = l_.axis[1], &w = l_.axis[2];
-    for (int64_t at = 0; at < columns; at += runs[count++].count) {
+    int64_t n = 0;
+    for (int64_t at = 0; at < count; at += runs[n++].count) {
       const int64_t image = (begin + at) / points(), point = (begin + at) % points();
       const int64_t q[kConvDims] = {point / (h.grid * w.grid), point / w.grid % h.grid, point % w.grid};
       S* y = p_.y + (first_image + image) * p_.y_image + group * p_.y_group;
       for (int d = 0; d < kConvDims; ++d) y += q[d] * p_.y_strides[d];
-      runs[count] = {x + image * l_.size() + q[0] * l_.sheet() + q[1] * l_.extent[2] + q[2], y, at,
-                     std::min(w.grid - q[2], columns - at)};
+      runs[n] = {x + image * l_.size() + q[0] * l_.sheet() + q[1] * l_.extent[2] + q[2], y, at,
+                 std::min(w.grid - q[2], count - at)};
     }
+    return n;
+  }
 
+  void joined_panel(const S* x, int64_t group, int64_t first_image, int64_t images, int64_t panel,
+                    int64_t row_from, int64_t row_to) const {
+    const int64_t begin = panel * Blocks::cols, columns = std::min(Blocks::cols, images * points() - begin);
+    Run runs[Blocks::cols];
+    const int64_t count = find_runs(runs, x, group, first_image, begin, columns);
     const int64_t vectors = ceil_div(columns, Blocks::lanes);
     Scratch memory(static_cast<size_t>((depth_ + 1 + panels_.count * Blocks::rows) * Blocks::cols) *
                    sizeof(S));
@@ -248,12 +267,12 @@ class TapConvolution {
         t.k = std::min(kDepth, depth_ - k);
         t.b = packed + k * Blocks::cols;
         t.tile = k == 0 ? sums + first * Blocks::cols : part;
-        if (filter_in_place_) {
+        if (few_) {
           t.a = p_.w + group * p_.w_group + first * p_.w_row + k;
         } else {
           t.a = filter_ + (group * p_.rows + first) * depth_ + k * rows;
         }
-        (filter_in_place_ ? kStridedTiles<S> : kPackedTiles<S>).get(rows, vectors)(t);
+        (few_ ? kStridedTiles<S> : kPackedTiles<S>).get(rows, vectors)(t);
         if (k > 0) add_tile(sums + first * Blocks::cols, part, rows);
       }
     }
@@ -262,6 +281,84 @@ class TapConvolution {
     for (int64_t r = 0; r < count; ++r)
       store_run(runs[r].y + row * p_.y_row, bias, sums + row * Blocks::cols + runs[r].at, rows,
                 runs[r].count);
+  }
+
+  void prepare_columns(S* to) const {
+    const int64_t panels = ceil_div(p_.rows, Blocks::cols);
+    const int64_t grain = std::max<int64_t>(1, kPackGrain / (Blocks::cols * depth_));
+    parallel_for(0, p_.groups * panels, grain, [&](int64_t from, int64_t end) {
+      for (int64_t i = from; i < end; ++i) {
+        const int64_t first = i % panels * Blocks::cols;
+        pack_panel(to + i * depth_ * Blocks::cols, Blocks::cols, std::min(Blocks::cols, p_.rows - first),
+                   depth_, p_.w + i / panels * p_.w_group + first * p_.w_row, p_.w_row, int64_t{1});
+      }
+    });
+  }
+
+  // Few points and a filter that is prepared already: the transposed product, whose rows are the points,
+  // which fill register tiles better than as columns.
+  void few_points() const {
+    const int64_t count = p_.batch * points(), panels = ceil_div(p_.rows, Blocks::cols);
+    const Panels rows(count, Blocks::rows);
+    Scratch laid_out((static_cast<size_t>(p_.batch * l_.size()) + TapLayout::kSlack) * sizeof(S));
+    Scratch gathered(static_cast<size_t>(count * depth_) * sizeof(S));
+    S* x = laid_out.as<S>();
+    S* packed = gathered.as<S>();
+    for (int64_t group = 0; group < p_.groups; ++group) {
+      lay_out_images(x, group, 0, p_.batch);
+      parallel_for(0, rows.count, 1, [&](int64_t from, int64_t to) {
+        for (int64_t i = from; i < to; ++i) {
+          Run runs[Blocks::rows];
+          const int64_t n = find_runs(runs, x, group, 0, rows.start(i), rows.rows(i));
+          S* panel = packed + rows.start(i) * depth_;
+          for (int64_t k = 0; k < depth_; ++k, panel += rows.rows(i)) {
+            for (int64_t r = 0; r < n; ++r) {
+              const S* at = runs[r].x + image_offset_[k];
+              for (int64_t c = 0; c < runs[r].count; c += Blocks::lanes)
+                store_partial(panel + runs[r].at + c, load_vector(at + c),
+                              std::min(Blocks::lanes, runs[r].count - c));
+            }
+          }
+        }
+      });
+      parallel_for(0, panels * rows.count, 1, [&](int64_t from, int64_t to) {
+        for (int64_t i = from; i < to; ++i)
+          points_tile(x, packed, group, rows.start(i % rows.count), rows.rows(i % rows.count),
+                      i / rows.count);
+      });
+    }
+  }
+
+  // Some points, packed, with a panel of rows of the result.
+  void points_tile(const S* x, const S* packed, int64_t group, int64_t first, int64_t count,
+                   int64_t panel) const {
+    alignas(64) S tile[Blocks::rows * Blocks::cols];
+    alignas(64) S part[Blocks::rows * Blocks::cols];
+    const int64_t row = panel * Blocks::cols, rows = std::min(Blocks::cols, p_.rows - row);
+    const TileKernel<S> product = kPackedTiles<S>.get(count, ceil_div(rows, Blocks::lanes));
+    TileArgs<S> t{};
+    t.b_k = Blocks::cols;
+    for (int64_t k = 0; k < depth_; k += kDepth) {
+      t.k = std::min(kDepth, depth_ - k);
+      t.a = packed + first * depth_ + k * count;
+      t.b = filter_ + ((group * ceil_div(p_.rows, Blocks::cols) + panel) * depth_ + k) * Blocks::cols;
+      t.tile = k == 0 ? tile : part;
+      product(t);
+      if (k > 0) add_tile(tile, part, count);
+    }
+    Run runs[Blocks::rows];
+    const int64_t n = find_runs(runs, x, group, 0, first, count);
+    for (int64_t r = 0; r < n; ++r) {
+      for (int64_t c = 0; c < rows; ++c) {
+        const S shift = p_.bias ? p_.bias[(group * p_.rows + row + c) * p_.bias_stride] : S(0);
+        S* y = runs[r].y + (row + c) * p_.y_row;
+        for (int64_t i = 0; i < runs[r].count; ++i) {
+          S& to = y[i * p_.y_strides[2]];
+          const S value = tile[(runs[r].at + i) * Blocks::cols + c] * p_.alpha + shift;
+          to = p_.accumulate ? to + value : value;
+        }
+      }
+    }
   }
 
   // The columns of a tile that are points of the grid, row by row of the grid.
@@ -313,7 +410,7 @@ class TapConvolution {
   const int64_t depth_, tiles_;
   const Scratch offsets_;
   int64_t *image_offset_, *filter_offset_;
-  bool filter_in_place_;
+  bool few_;
   const S* filter_ = nullptr;
 };
 

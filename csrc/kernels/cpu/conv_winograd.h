@@ -50,6 +50,8 @@ class WinogradConvolution {
 
   int64_t prepared_elements() const { return p_.groups * Winograd::kPoints * filter_plane_; }
 
+  bool reads_in_place() const { return false; }
+
   // The transformed filter: to[group][t][panel of rows][term][row of the panel].
   void prepare(float* to) const {
     const int64_t blocks = terms_.padded / lanes, vectors = ceil_div(p_.rows, lanes);
