@@ -243,8 +243,10 @@ class TapConvolution {
     Run runs[Blocks::cols];
     const int64_t count = find_runs(runs, x, group, first_image, begin, columns);
     const int64_t vectors = ceil_div(columns, Blocks::lanes);
-    Scratch memory(static_cast<size_t>((depth_ + 1 + panels_.count * Blocks::rows) * Blocks::cols) *
-                   sizeof(S));
+    // A run of columns is read by whole vectors, from the last row also beyond its end.
+    Scratch memory(
+        static_cast<size_t>((depth_ + 1 + panels_.count * Blocks::rows) * Blocks::cols + Blocks::lanes) *
+        sizeof(S));
     S* packed = memory.as<S>();
     S* sums = packed + (depth_ + 1) * Blocks::cols;
     for (int64_t k = 0; k < depth_; ++k) {
