@@ -57,15 +57,15 @@ void init_runtime(pyb::module_& m) {
   m.def("memory_stats", &stats, "Counters of the memory for tensors: a dict of bytes and counts.");
   m.def("reset_peak_memory_stats", &reset_peak_memory_stats, "Set the peaks to the current values.");
   m.def("empty_cache", &empty_cache, "Give memory that is kept for reuse back to the system.");
-  m.def(
-      "get_weight_cache_limit", &prepared_limit,
-      "How many bytes of weights may be kept in the form in which products and convolutions read them (default 256 MiB).");
-  m.def(
-      "set_weight_cache_limit", &set_weight_cache_limit, pyb::arg("bytes"),
-      "Set how many bytes of weights may be kept in the form in which products and convolutions read them, 0 for none.\n\n"
-      "A weight that is used twice without a write in between (in inference, that is) is kept in this form "
-      "until "
-      "it is written to or freed. memory_stats()['weight_cache_bytes'] tells how much is kept.");
+  m.def("get_weight_cache_limit", &prepared_limit,
+        "How many bytes of weights may be kept in the form in which products and convolutions read them "
+        "(default 256 MiB).");
+  m.def("set_weight_cache_limit", &set_weight_cache_limit, pyb::arg("bytes"),
+        "Set how many bytes of weights may be kept in the form in which products and convolutions read them, "
+        "0 for none.\n\n"
+        "A weight that is used twice without a write in between (in inference, that is) is kept in this form "
+        "until "
+        "it is written to or freed. memory_stats()['weight_cache_bytes'] tells how much is kept.");
   m.def("_isa", [] { return std::string(isa_name(active_isa())); }, "The kernel level in use.");
   m.def(
       "_best_isa", [] { return std::string(isa_name(best_isa())); },

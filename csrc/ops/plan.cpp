@@ -120,7 +120,8 @@ void set_shape(Geometry& g, IntList shape) {
   g.numel = 1;
   for (int d = 0; d < g.dims; ++d) {
     g.size[d] = shape[shape.size() - 1 - static_cast<size_t>(d)];
-    g.numel *= g.size[d];
+    // An empty shape may wrap on its way to 0; others have been checked.
+    (void)__builtin_mul_overflow(g.numel, g.size[d], &g.numel);
   }
 }
 
@@ -389,6 +390,7 @@ Tensor allocate_result(IntList shape, DType dtype, std::span<const Operand> inpu
   }
   if (!first || all_contiguous) return empty(shape, dtype);
   if (all_alike && is_dense(shape, first->strides())) return empty_strided(shape, first->strides(), dtype);
+  checked_numel(shape, "broadcasting");
   Geometry g;
   set_shape(g, shape);
   for (const Operand& o : inputs)
@@ -399,7 +401,7 @@ Tensor allocate_result(IntList shape, DType dtype, std::span<const Operand> inpu
   int64_t step = 1;
   for (int d = 0; d < g.dims; ++d) {
     strides[g.dims - 1 - perm[d]] = step;
-    step *= std::max<int64_t>(g.size[perm[d]], 1);
+    (void)__builtin_mul_overflow(step, std::max<int64_t>(g.size[perm[d]], 1), &step);  // wraps if empty
   }
   return empty_strided(shape, strides, dtype);
 }

@@ -116,7 +116,8 @@ void skinny_product(const T* x, int64_t x_row, int64_t x_k, int64_t few, const T
   constexpr int64_t kDepth = 32768;  // elements of the large operand that are worth a thread of their own
   if (big_k == 1 && k > kCut && outs * few <= 4) {
     const int64_t cuts = (k + kCut - 1) / kCut;
-    Scratch partial(static_cast<size_t>(few * outs * cuts) * sizeof(S));
+    // write_tile() reads whole vectors, from the last row also beyond its end.
+    Scratch partial(static_cast<size_t>(few * outs * cuts + kLanes<S>) * sizeof(S));
     S* sums = partial.as<S>();
     parallel_for(0, cuts, 1, [&](int64_t from, int64_t to) {
       for (int64_t cut = from; cut < to; ++cut) {
