@@ -135,6 +135,19 @@ def test_one_weight_in_different_roles() -> None:
                 assert ctorch.equal(op(x, weight, **options), op(x, weight.clone(), **options))
 
 
+@pytest.mark.parametrize("shape", [(64, 32, 3, 3), (64, 32, 5, 5), (64, 32, 1, 1), (64, 64, 2, 2)])
+def test_one_weight_for_images_of_all_sizes(shape: tuple[int, ...]) -> None:
+    """A kernel has several forms of a filter, of which the images decide: each is kept for itself."""
+    ctorch.manual_seed(0)
+    weight = ctorch.randn(*shape)
+    images = [ctorch.randn(n, shape[1], size, size) for n, size in ((1, 6), (1, 9), (1, 40), (3, 7), (9, 14))]
+    for _ in range(3):
+        for x in images:
+            for stride in (1, 2):
+                got = F.conv2d(x, weight, stride=stride, padding=1)
+                assert ctorch.equal(got, F.conv2d(x, weight.clone(), stride=stride, padding=1))
+
+
 def test_bounded(limit: int) -> None:
     assert limit == 256 << 20
     start = kept()

@@ -29,6 +29,12 @@ struct ConvArgs {
   const void* prepared = nullptr;
 };
 
+// A form of a filter of a kernel's own: how large, and which of its forms. 0 bytes: the filter is read as it
+// is.
+struct ConvForm {
+  int64_t bytes = 0, kind = 0;
+};
+
 // Each of the first three functions computes one of the tensors from the other two. float, double, int64,
 // complex.
 struct ConvTable {
@@ -36,9 +42,9 @@ struct ConvTable {
   void (*backward_x)(
       const ConvArgs&);  // x, the gradient of the image, from y and w: also transposed convolution
   void (*backward_w)(const ConvArgs&);  // w, the gradient of the filter, from x and y
-  // Forward or backward_x bring the filter into a form of their own, of so many bytes (0: they read it as it
-  // is). A filter that is used again can be kept in this form.
-  int64_t (*prepared_bytes)(const ConvArgs&, bool backward_x);
+  // Forward or backward_x bring the filter into a form of their own. One that is used again can be kept in
+  // it.
+  ConvForm (*form)(const ConvArgs&, bool backward_x);
   void (*prepare)(const ConvArgs&, bool backward_x, void* to);
   // Whether images with their channels innermost are better copied into planes first.
   bool (*prefers_planes)(const ConvArgs&, bool backward_x);

@@ -247,14 +247,16 @@ bool pointwise(const Tensor& weight, const ConvArgs& a, bool backward) {
 constexpr int64_t kLeastKept = 4096;  // bytes that are worth looking up
 
 // With the filter as the kernel wants it, where it is kept. A kernel's form of a filter depends on the filter
-// and on how it is applied, not on the images (but for the choice of the form, which its size tells).
+// and on how it is applied, not on the images, but for the choice among its kinds.
 void run(const Tensor& weight, ConvArgs a, bool backward) {
   const ConvTable& kernels = cpu_kernels().conv;
+  const ConvForm wanted = kernels.form(a, backward);
   PreparedForm form;
-  if (const int64_t bytes = kernels.prepared_bytes(a, backward); bytes >= kLeastKept) {
-    PreparedKey key = {backward, a.groups};
+  if (wanted.bytes >= kLeastKept) {
+    PreparedKey key = {backward, a.groups, wanted.kind};
     for (int d = 0; d < kConvDims; ++d) key.insert(key.end(), {a.stride[d], a.padding[d], a.dilation[d]});
-    form = prepared_form(weight, std::move(key), bytes, [&](void* to) { kernels.prepare(a, backward, to); });
+    form = prepared_form(weight, std::move(key), wanted.bytes,
+                         [&](void* to) { kernels.prepare(a, backward, to); });
     if (form) a.prepared = form->data();
   }
   backward ? kernels.backward_x(a) : kernels.forward(a);

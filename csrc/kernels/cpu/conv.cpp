@@ -92,7 +92,7 @@ const S* bias_part(const ConvArgs& g, const Parts& parts, int which) {
   return g.bias && !parts.accumulate ? static_cast<const S*>(g.bias) + which : nullptr;
 }
 
-// The way in which a sum over taps is best computed, at what: a function of it, and whether it is Winograd's.
+// Calls visit(method) with the method that computes a sum over taps fastest; `exact` leaves Winograd's out.
 template <class S, class Visit>
 auto with_method(const TapProduct<S>& p, bool exact, Visit&& visit) {
   if constexpr (std::is_same_v<S, float>) {
@@ -106,9 +106,15 @@ auto with_method(const TapProduct<S>& p, bool exact, Visit&& visit) {
 }
 
 template <class S>
+ConvForm form_of(const TapProduct<S>& p) {
+  if (DepthwiseConvolution<S>::fits(p)) return {};
+  return with_method(p, false, [](auto& method) -> ConvForm {
+    return {method.prepared_elements() * static_cast<int64_t>(sizeof(S)), method.kind()};
+  });
+}
+template <class S>
 int64_t prepared_elements(const TapProduct<S>& p) {
-  if (DepthwiseConvolution<S>::fits(p)) return 0;
-  return with_method(p, false, [](auto& method) { return method.prepared_elements(); });
+  return form_of(p).bytes / static_cast<int64_t>(sizeof(S));
 }
 
 // With the filter prepared already, or null.
@@ -295,11 +301,15 @@ template <class Visit>
 void float_products(const ConvArgs& g, bool backward, Visit&& visit) {
   backward ? backward_products<float>(g, {}, visit) : forward_products<float>(g, {}, visit);
 }
-int64_t prepared_bytes(const ConvArgs& g, bool backward) {
-  if (g.dtype != DType::float32) return 0;
-  int64_t elements = 0;
-  float_products(g, backward, [&](const TapProduct<float>& p) { elements += prepared_elements(p); });
-  return elements * static_cast<int64_t>(sizeof(float));
+ConvForm form(const ConvArgs& g, bool backward) {
+  ConvForm total;
+  if (g.dtype != DType::float32) return total;
+  float_products(g, backward, [&](const TapProduct<float>& p) {
+    const ConvForm one = form_of(p);
+    total.bytes += one.bytes;
+    total.kind = total.kind * 4 + one.kind;
+  });
+  return total;
 }
 bool prefers_planes(const ConvArgs& g, bool backward) {
   if (g.dtype != DType::float32) return true;
@@ -323,7 +333,7 @@ void fill_conv(ConvTable& table) {
   table = {.forward = conv_forward,
            .backward_x = conv_backward_x,
            .backward_w = conv_backward_w,
-           .prepared_bytes = prepared_bytes,
+           .form = form,
            .prepare = prepare,
            .prefers_planes = prefers_planes};
 }

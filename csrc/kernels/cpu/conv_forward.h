@@ -50,6 +50,7 @@ class TapConvolution {
   }
   // Whether run(nullptr) reads the filter as it is: to prepare it for one use would not pay.
   bool reads_in_place() const { return few_; }
+  int64_t kind() const { return few_ ? 3 : 2; }
 
   void prepare(S* to) const {
     if (depth_ == 0) return;

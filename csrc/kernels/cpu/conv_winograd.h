@@ -51,6 +51,7 @@ class WinogradConvolution {
   int64_t prepared_elements() const { return p_.groups * Winograd::kPoints * filter_plane_; }
 
   bool reads_in_place() const { return false; }
+  static constexpr int64_t kind() { return 1; }
 
   // The transformed filter: to[group][t][panel of rows][term][row of the panel].
   void prepare(float* to) const {
