@@ -12,6 +12,11 @@
 namespace ctorch::CT_ISA {
 namespace {
 
+// GCC warns of the loop over the last steps in clones for a constant k, in which it never runs.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Waggressive-loop-optimizations"
+#endif
 // Up to kLanes rows, each contiguous along k: transpose squares of kLanes x kLanes in registers.
 template <class S, class T>
 void pack_rows_along_k(S* panel, int64_t width, int64_t rows, int64_t k, const T* src, int64_t row) {
@@ -35,9 +40,12 @@ void pack_rows_along_k(S* panel, int64_t width, int64_t rows, int64_t k, const T
   const int64_t count =
       std::min(rows, lanes);  // as it is: said for the compiler, which else warns of overflow
   for (; p < k; ++p) {
-    for (int64_t i = 0; i < count; ++i) panel[p * width + i] = static_cast<S>(src[i * row + p]);
+    for (int64_t i = 0; i < rows; ++i) panel[p * width + i] = static_cast<S>(src[i * row + p]);
   }
 }
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 // Element (i, p) of the strip at src[i * row + p * step]; rows <= width, what is missing is filled with
 // zeros.
