@@ -37,8 +37,6 @@ void pack_rows_along_k(S* panel, int64_t width, int64_t rows, int64_t k, const T
       for (int64_t l = 0; l < lanes; ++l) store_partial(panel + (p + l) * width, square[l], rows);
     }
   }
-  const int64_t count =
-      std::min(rows, lanes);  // as it is: said for the compiler, which else warns of overflow
   for (; p < k; ++p) {
     for (int64_t i = 0; i < rows; ++i) panel[p * width + i] = static_cast<S>(src[i * row + p]);
   }
