@@ -4,7 +4,6 @@
 #include <atomic>
 #include <mutex>
 
-#include "core/allocator.h"
 #include "core/storage.h"
 
 namespace ctorch {
@@ -19,13 +18,10 @@ std::mutex g_mutex;  // over the forms of all storages: held for a look at them,
 
 }  // namespace
 
-PreparedBytes::PreparedBytes(int64_t bytes) : data_(allocate(static_cast<size_t>(bytes))), bytes_(bytes) {
+PreparedBytes::PreparedBytes(int64_t bytes) : memory_(static_cast<size_t>(bytes)), bytes_(bytes) {
   g_bytes += bytes;
 }
-PreparedBytes::~PreparedBytes() {
-  deallocate(data_, static_cast<size_t>(bytes_));
-  g_bytes -= bytes_;
-}
+PreparedBytes::~PreparedBytes() { g_bytes -= bytes_; }
 
 PreparedForm prepared_form(const Tensor& weight, PreparedKey key, int64_t bytes,
                            FunctionRef<void(void*)> write) {

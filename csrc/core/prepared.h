@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/function_ref.h"
+#include "core/scratch.h"
 #include "core/tensor.h"
 
 namespace ctorch {
@@ -18,13 +19,10 @@ class PreparedBytes {
  public:
   explicit PreparedBytes(int64_t bytes);
   ~PreparedBytes();
-  PreparedBytes(const PreparedBytes&) = delete;
-  PreparedBytes& operator=(const PreparedBytes&) = delete;
-  void* data() const { return data_; }
-  int64_t bytes() const { return bytes_; }
+  void* data() const { return memory_.as<void>(); }
 
  private:
-  void* data_;
+  Scratch memory_;
   int64_t bytes_;
 };
 using PreparedForm = std::shared_ptr<const PreparedBytes>;

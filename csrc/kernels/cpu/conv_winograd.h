@@ -33,19 +33,12 @@ class WinogradConvolution {
     return !p.accumulate && p.alpha == 1 && WinogradTiles::fits(p.layout);
   }
 
-  // Multiply-adds per pair of term and row against those of the sum over taps; measured costs of the
-  // transforms in the same unit.
+  // Against tiles of columns, whose gaps are computed in vain.
   bool wins() const {
-    if (terms_.count < kFewest || p_.rows < kFewest) return false;
-    const auto pairs = static_cast<double>(terms_.count * p_.rows);
-    const auto ends = static_cast<double>(terms_.count + p_.rows);
-    const auto tiles = static_cast<double>(tiles_.runs() * tiles_.length);
     const TapLayout& l = p_.layout;
-    const auto points =
-        static_cast<double>(p_.batch * l.axis[0].grid * ceil_div(l.columns(), Blocks::lanes) * Blocks::lanes);
-    const double filter = pairs * (filter_plane_ * Winograd::kPoints > kLargeFilter ? 900 : 300);
-    const double winograd = tiles * (36 * pairs + 250 * ends) + filter;
-    return winograd * 1.1 < 9 * pairs * points;
+    const int64_t points = p_.batch * l.axis[0].grid * ceil_div(l.columns(), Blocks::lanes) * Blocks::lanes;
+    return winograd_wins(terms_.count, p_.rows, tiles_.runs() * tiles_.length, points,
+                         filter_plane_ * Winograd::kPoints);
   }
 
   int64_t prepared_elements() const { return p_.groups * Winograd::kPoints * filter_plane_; }
@@ -234,10 +227,9 @@ class WinogradConvolution {
                 {run.w_phase + run.w_tile * kOut * w.spacing, w.spacing, w.grid, p_.y_strides[2]});
   }
 
-  static constexpr int64_t kFewest = 12;  // channels on either side for which it can win
   // Elements of a chunk; tiles of one, for which the loops around the product cost nothing any more.
   static constexpr int64_t kChunkElements = 1 << 18, kMostTiles = 16 * Blocks::rows;
-  static constexpr int64_t kPackGrain = 1 << 15, kLargeFilter = 1 << 22;
+  static constexpr int64_t kPackGrain = 1 << 15;
   // Terms that are summed at a stretch: the error of a long sum grows with its length (twice at 512), and a
   // panel of the filter stays in the L1.
   static constexpr int64_t kDepth = 128;

@@ -29,15 +29,10 @@ class WinogradFilterGradient {
     return !p.accumulate && p.alpha == 1 && WinogradTiles::fits(p.layout);
   }
 
-  // As WinogradConvolution::wins().
   bool wins() const {
-    if (terms_.count < kFewest || p_.cols < kFewest) return false;
-    const auto pairs = static_cast<double>(terms_.count * p_.cols);
-    const auto ends = static_cast<double>(terms_.count + p_.cols);
-    const auto tiles = static_cast<double>(tiles_.runs() * tiles_.length);
-    const auto points = static_cast<double>(p_.batch * tiles_.depth->grid * tiles_.h.grid * tiles_.w.grid);
-    const double filter = pairs * (pairs * Winograd::kPoints > kLargeFilter ? 900 : 300);
-    return (tiles * (36 * pairs + 250 * ends) + filter) * 1.1 < 9 * pairs * points;
+    const int64_t points = p_.batch * tiles_.depth->grid * tiles_.h.grid * tiles_.w.grid;
+    return winograd_wins(terms_.count, p_.cols, tiles_.runs() * tiles_.length, points,
+                         terms_.count * p_.cols * Winograd::kPoints);
   }
 
   // False, with the result undefined, where it takes the sum over taps (see LargestValue).
@@ -177,9 +172,7 @@ class WinogradFilterGradient {
       }
     }
   }
-  static constexpr int64_t kFewest = 12;
   static constexpr int64_t kChunkElements = 1 << 20, kFewestTiles = 64, kMostTiles = 256;
-  static constexpr int64_t kLargeFilter = 1 << 22;
 
   const FilterProduct<float>& p_;
   const WinogradTiles tiles_;

@@ -217,6 +217,18 @@ inline void transform_image(float* to, int64_t plane, int64_t pitch, const Winog
   }
 }
 
+// Whether the method beats a sum over nine taps at so many points: multiply-adds per pair of term and row,
+// and the measured costs of the transforms in the same unit. `filter` is the number of elements of the
+// transformed filter, which beyond the caches costs three times as much.
+inline bool winograd_wins(int64_t terms, int64_t rows, int64_t tiles, int64_t points, int64_t filter) {
+  constexpr int64_t kFewest = 12, kLargeFilter = 1 << 22;  // channels on either side for which it can win
+  if (terms < kFewest || rows < kFewest) return false;
+  const auto pairs = static_cast<double>(terms * rows), ends = static_cast<double>(terms + rows);
+  const double transform = pairs * (filter > kLargeFilter ? 900 : 300);
+  const double winograd = static_cast<double>(tiles) * (Winograd::kPoints * pairs + 250 * ends) + transform;
+  return winograd * 1.1 < 9 * pairs * static_cast<double>(points);
+}
+
 // Whether sums came out so large that a tile may have lost its small ones, or not finite: an infinity in a
 // tile spreads to all of its results. Then the sum over taps has to be taken.
 class LargestValue {
