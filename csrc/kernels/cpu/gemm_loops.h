@@ -186,11 +186,13 @@ class BlockedProduct {
     alignas(64) S tile[Blocks::rows * Blocks::cols];
     TileArgs<Element, S> t{};
     t.k = steps_;
-    t.tile = tile;
     for (int64_t j = r.j_from; j < r.j_to; ++j) {
       const int64_t col = j * Blocks::cols;
       const int64_t cols = std::min(Blocks::cols, n_ - col);
       const int64_t vectors = ceil_div(cols, Blocks::lanes);
+      const bool plain = is_plain(out_) && cols % Blocks::lanes == 0;
+      t.tile = tile;
+      t.tile_row = plain ? out_.c_row : Blocks::cols;
       t.b = b_packed_ + col * steps_;
       t.b_k = vectors * Blocks::lanes;
       if constexpr (Format::in_place) {
@@ -206,21 +208,26 @@ class BlockedProduct {
       for (int64_t i = r.i_from; i < r.i_to; ++i) {
         const int64_t first = panels.start(i), rows = panels.rows(i);
         prefetch_tile(out_, i0_ + first, j0_ + col, rows, cols);
-        if constexpr (Format::in_place) {
-          if (a_in_place_) {
-            t.a = q_.a + (i0_ + first) * q_.a_row + p0_ * q_.a_k;
-            t.a_row = q_.a_row;
-            t.a_k = q_.a_k;
-            kStridedTiles<S>.get(rows, vectors)(t);
-            write_tile(out_, i0_ + first, j0_ + col, rows, cols, tile, Blocks::cols);
-            continue;
-          }
+        if constexpr (std::is_same_v<O, S>) {
+          if (plain) t.tile = out_.c + (i0_ + first) * out_.c_row + j0_ + col;
         }
-        t.a = a_packed_ + first * steps_;
-        Format::packed_tiles().get(rows, vectors)(t);
-        write_tile(out_, i0_ + first, j0_ + col, rows, cols, tile, Blocks::cols);
+        multiply_tile(t, first, rows, vectors);
+        if (!plain) write_tile(out_, i0_ + first, j0_ + col, rows, cols, tile, Blocks::cols);
       }
     }
+  }
+
+  CT_INLINE void multiply_tile(TileArgs<Element, S>& t, int64_t first, int64_t rows, int64_t vectors) const {
+    if constexpr (Format::in_place) {
+      if (a_in_place_) {
+        t.a = q_.a + (i0_ + first) * q_.a_row + p0_ * q_.a_k;
+        t.a_row = q_.a_row;
+        t.a_k = q_.a_k;
+        return kStridedTiles<S>.get(rows, vectors)(t);
+      }
+    }
+    t.a = a_packed_ + first * steps_;
+    Format::packed_tiles().get(rows, vectors)(t);
   }
 
   static constexpr int64_t kSmallOperand = 16384;

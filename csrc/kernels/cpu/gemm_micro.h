@@ -1,9 +1,9 @@
 // The register tile: rows x (vectors * lanes) elements of a product, accumulated over a run of k.
 //
 // Every variant sums in the order of k with one accumulator per element, so an element has the same bits
-// whichever tile it falls in. The result goes to `tile`, row i at tile + i * GemmBlocks<S>::cols, from where
-// the caller writes it out: a copy through L1 that costs one part in k / 2 and keeps scaling, bias,
-// conversion and odd layouts out of these kernels.
+// whichever tile it falls in. The sums go to `tile`: the result itself where it is to hold just them, in
+// whole vectors (see is_plain()), else a buffer from which the caller writes them out, a copy through L1 that
+// costs one part in k / 2 and keeps scaling, bias, conversion and odd layouts out of these kernels.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +21,9 @@ struct TileArgs {
   const E* a;
   const E* b;
   S* tile;
-  int64_t a_row, a_k;     // strided A: element (i, p) at a[i * a_row + p * a_k]
-  int64_t b_k;            // row p of B at b + p * b_k
+  int64_t tile_row = GemmBlocks<S>::cols;  // row i of the sums at tile + i * tile_row
+  int64_t a_row, a_k;                      // strided A: element (i, p) at a[i * a_row + p * a_k]
+  int64_t b_k;                             // row p of B at b + p * b_k
   const int64_t* offset;  // gathered B: row p at b + offset[p]; gathered A: row i at a + offset[i]
   // Gathered A: k steps of 1 make a run, `runs` of them a sheet, with so many elements of A left out after
   // each run and sheet.
@@ -98,11 +99,11 @@ struct GatheredB {
 };
 
 template <class S, int MR, int NV>
-CT_INLINE void store_tile(const typename Simd<S>::Vector (&acc)[MR][NV], S* tile) {
+CT_INLINE void store_tile(const typename Simd<S>::Vector (&acc)[MR][NV], S* tile, int64_t row) {
 #pragma GCC unroll 16
   for (int i = 0; i < MR; ++i) {
 #pragma GCC unroll 4
-    for (int j = 0; j < NV; ++j) store_vector(tile + i * GemmBlocks<S>::cols + j * kLanes<S>, acc[i][j]);
+    for (int j = 0; j < NV; ++j) store_vector(tile + i * row + j * kLanes<S>, acc[i][j]);
   }
 }
 
@@ -126,7 +127,7 @@ void tile_product(const TileArgs<S>& t) {
     a.step();
     b.step();
   }
-  store_tile<S, MR, NV>(acc, t.tile);
+  store_tile<S, MR, NV>(acc, t.tile, t.tile_row);
 }
 
 // A is gathered: row i starts at a + offset[i] and advances by one per step.
@@ -156,7 +157,7 @@ void tile_product_gathered(const TileArgs<S>& t) {
       }
     }
   }
-  store_tile<S, MR, NV>(acc, t.tile);
+  store_tile<S, MR, NV>(acc, t.tile, t.tile_row);
 }
 
 template <class S, template <class, int> class A, template <class, int> class B, int NV, int... I>

@@ -19,6 +19,13 @@ struct WriteOut {
   GemmActivation activation;
 };
 
+// Whether the result is what a tile holds, in rows: then the tile can be summed right into it.
+template <class T, class S>
+CT_INLINE bool is_plain(const WriteOut<T, S>& w) {
+  return std::is_same_v<T, S> && w.c_col == 1 && !w.d && w.alpha == S(1) &&
+         w.activation == GemmActivation::none;
+}
+
 // The write-out of a block of k that is not the first, or not the last: sums so far are in c, and the
 // activation waits.
 template <class T, class S>

@@ -246,12 +246,6 @@ struct Classes {
     }
     log_of_sum = static_cast<T>(__builtin_log(total));
   }
-  static CT_INLINE float exp_below_zero(float x) {
-    const float e = math::exp(x < -87.0f ? -87.0f : x);
-    return x < -87.0f ? 0.0f : e;
-  }
-  static CT_INLINE double exp_below_zero(double x) { return math::exp(x); }
-
   // With s = smoothing and K classes, the loss of a target t is
   //   (1 - s) w_t (lse - x_t) + s / K sum_c w_c (lse - x_c).
   struct Shares {

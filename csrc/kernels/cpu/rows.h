@@ -103,11 +103,12 @@ struct Lanes {
   }
 };
 
-// e^x for x <= 0, or 0 where that would not be a normal number: such results, of masked elements say, would
-// cost an assist of the processor of about 150 cycles each.
+// e^x for x <= 0 (up to 88, in fact), or 0 where that would not be a normal number: such results, of masked
+// elements say, would cost an assist of the processor of about 150 cycles each. Half the instructions of exp.
 CT_INLINE float exp_below_zero(float x) {
-  const float e = math::exp(x < -87.0f ? -87.0f : x);
-  return x < -87.0f ? 0.0f : e;
+  const auto [r, n] = math::detail::split_exp(x);
+  const float e = math::fma(r * r, math::detail::exp_tail(r), r) + 1.0f;
+  return x < -87.0f ? 0.0f : e * math::power_of_two(n);
 }
 CT_INLINE double exp_below_zero(double x) { return math::exp(x); }
 

@@ -95,8 +95,8 @@ CT_FORMULA T trunc(T x) {
 }
 #endif
 
-// 2^n for n in [-126, 127].
-CT_FORMULA float power_of_two(int32_t n) { return bit_cast<float>((n + 127) << 23); }
+// 2^n for n in [-126, 127]; for others some number.
+CT_FORMULA float power_of_two(int32_t n) { return bit_cast<float>((static_cast<uint32_t>(n) + 127u) << 23); }
 
 namespace detail {
 
@@ -111,7 +111,7 @@ CT_FORMULA ExpParts split_exp(float x) {
   float r = fma(n, -0.693145752f,
                 x);  // ln2 in two parts; the first has 9 trailing zero bits, so that n * it is exact
   r = fma(n, -1.42860677e-6f, r);
-  return {r, bit_cast<int32_t>(t) - 0x4b400000};
+  return {r, static_cast<int32_t>(bit_cast<uint32_t>(t) - 0x4b400000u)};
 }
 
 // (e^r - 1 - r) / r^2 for |r| <= ln2 / 2.

@@ -119,7 +119,7 @@ void pair_tile(const TileArgs<Pair, float>& t) {
     a += MR;
     b += t.b_k;
   }
-  store_tile<float, MR, NV>(acc, t.tile);
+  store_tile<float, MR, NV>(acc, t.tile, t.tile_row);
 }
 
 template <int NV, int... I>
