@@ -153,16 +153,22 @@ class BlockedProduct {
     const int64_t b_panels = i0_ > 0 || q_.b_panels ? 0 : ceil_div(n_, Blocks::cols);
     const int64_t grain = std::max<int64_t>(1, kPackGrain / (Blocks::cols * k_));
     parallel_for(0, a_panels + b_panels, grain, [&](int64_t from, int64_t to) {
-      for (int64_t i = from; i < to; ++i) {
-        if (i < b_panels) {
-          pack_b(i);
-        } else {
-          const int64_t first = rows.start(i - b_panels), count = rows.rows(i - b_panels);
-          Format::pack(a_packed_ + first * steps_, count, count, k_,
-                       q_.a + (i0_ + first) * q_.a_row + p0_ * q_.a_k, q_.a_row, q_.a_k);
-        }
-      }
+      for (int64_t i = from; i < std::min(to, b_panels); ++i) pack_b(i);
+      if (to > b_panels) pack_a(rows, std::max<int64_t>(from - b_panels, 0), to - b_panels);
     });
+  }
+
+  // Panels whose rows lie side by side in memory share cache lines, so they are packed together, as many
+  // steps of k at a time as stay in the L1 if all of them fall into one set.
+  void pack_a(const Panels& panels, int64_t from, int64_t to) {
+    const int64_t run = q_.a_row == 1 ? 8 : k_;
+    for (int64_t p = 0; p < k_; p += run) {
+      for (int64_t i = from; i < to; ++i) {
+        const int64_t first = panels.start(i), rows = panels.rows(i);
+        Format::pack(a_packed_ + first * steps_ + p / Format::step * rows, rows, rows, std::min(run, k_ - p),
+                     q_.a + (i0_ + first) * q_.a_row + (p0_ + p) * q_.a_k, q_.a_row, q_.a_k);
+      }
+    }
   }
 
   void pack_b(int64_t panel) {

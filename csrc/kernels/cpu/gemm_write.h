@@ -93,16 +93,20 @@ CT_INLINE void write_row(const WriteOut<BFloat16, float>& w, BFloat16* c, const 
   for (; j < count; ++j) c[j] = write_value(w, tile[j], d ? d + j * w.d_col : nullptr);
 }
 
+template <bool kToWrite, class T>
+CT_INLINE void prefetch_rows(const T* p, int64_t row, int64_t rows, int64_t cols) {
+  constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T));
+  for (int64_t i = 0; i < rows; ++i, p += row) {
+    for (int64_t j = 0; j < cols; j += line) __builtin_prefetch(p + j, kToWrite);
+    __builtin_prefetch(p + cols - 1, kToWrite);
+  }
+}
 // Ask for the cache lines of a tile that is about to be summed: they arrive meanwhile.
 template <class T, class S>
 CT_INLINE void prefetch_tile(const WriteOut<T, S>& w, int64_t i0, int64_t j0, int64_t rows, int64_t cols) {
-  if (w.c_col != 1) return;
-  constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T));
-  for (int64_t i = 0; i < rows; ++i) {
-    const T* c = w.c + (i0 + i) * w.c_row + j0;
-    for (int64_t j = 0; j < cols; j += line) __builtin_prefetch(c + j, 1);
-    __builtin_prefetch(c + cols - 1, 1);
-  }
+  if (w.c_col == 1) prefetch_rows<true>(w.c + i0 * w.c_row + j0, w.c_row, rows, cols);
+  if (w.d && w.d != w.c && w.d_col == 1 && w.d_row != 0)
+    prefetch_rows<false>(w.d + i0 * w.d_row + j0, w.d_row, rows, cols);
 }
 
 // A tile for a result whose columns are contiguous: squares of it are transposed and written as rows.
