@@ -8,8 +8,6 @@
 #include "core/allocator.h"
 
 #include <pthread.h>
-#include <sys/mman.h>
-#include <sys/sysinfo.h>
 
 #include <algorithm>
 #include <atomic>
@@ -24,18 +22,11 @@
 
 #include "core/error.h"
 #include "core/macros.h"
+#include "core/pages.h"
 
 namespace ctorch {
 namespace {
 
-constexpr size_t kPage = 4096;
-constexpr size_t kHugePage = size_t{2} << 20;
-// From here on blocks are mapped one by one: unmapping gives every byte back, where malloc's heap would
-// fragment.
-constexpr size_t kMapBytes = size_t{256} << 10;
-// From here on blocks begin at a huge page and ask for huge pages. Below, little of a block would lie in
-// whole ones.
-constexpr size_t kHugeBytes = size_t{4} << 20;
 // A cached block may be larger than the request by this part of it. More would find blocks more often and
 // waste more.
 constexpr size_t kWastePart = 8;
@@ -100,51 +91,6 @@ bool caching() {
     return !value || !*value || (value[0] == '0' && !value[1]);
   }();
   return on;
-}
-
-// ---- from and to the system
-// ------------------------------------------------------------------------------------------ Memory and swap
-// of the machine: a request for more can never be filled, though a system that promises freely grants it.
-size_t machine_bytes() {
-  static const size_t bytes = [] {
-    struct sysinfo info;
-    if (sysinfo(&info) != 0) return SIZE_MAX / 2;
-    return (static_cast<size_t>(info.totalram) + info.totalswap) * info.mem_unit;
-  }();
-  return bytes;
-}
-
-// Pages that begin at a multiple of `align`; null if there are none.
-void* map_pages(size_t bytes, size_t align) {
-  size_t padded = align > kPage ? bytes + align : bytes;
-  void* raw = mmap(nullptr, padded, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (raw == MAP_FAILED) return nullptr;
-  auto begin = reinterpret_cast<uintptr_t>(raw), end = begin + padded;
-  uintptr_t first = round_up(begin, align), last = first + bytes;
-  if (first > begin) munmap(raw, first - begin);
-  if (end > last) munmap(reinterpret_cast<void*>(last), end - last);
-  return reinterpret_cast<void*>(first);
-}
-
-bool is_mapped(size_t bytes) { return bytes >= kMapBytes; }
-
-void* system_allocate(size_t bytes) {
-  if (bytes > machine_bytes()) return nullptr;
-  if (is_mapped(bytes)) {
-    void* block = map_pages(bytes, bytes >= kHugeBytes ? kHugePage : kPage);
-    if (block && bytes >= kHugeBytes) madvise(block, bytes, MADV_HUGEPAGE);  // advice: a refusal does no harm
-    return block;
-  }
-  void* block = nullptr;
-  return posix_memalign(&block, kAlignment, bytes) == 0 ? block : nullptr;
-}
-
-void system_free(void* block, size_t bytes) noexcept {
-  if (is_mapped(bytes)) {
-    munmap(block, bytes);
-  } else {
-    std::free(block);
-  }
 }
 
 // ---- large blocks
@@ -227,16 +173,16 @@ class LargeCache {
     auto need_signed = static_cast<int64_t>(need);
     int64_t most = std::max(most_in_use_, in_use() + need_signed), bound = most + slack(most);
     while (!by_age_.empty() && counts.of[kReserved] + need_signed > bound) release(by_age_.begin());
-    void* block = system_allocate(need);
+    void* block = pages_.allocate(need);
     if (!block) {
       while (!by_age_.empty()) release(by_age_.begin());
-      block = system_allocate(need);
+      block = pages_.allocate(need);
       if (!block) return nullptr;
     }
     try {
       sizes_.emplace(block, need);
     } catch (const std::bad_alloc&) {
-      system_free(block, need);
+      pages_.free(block, need);
       return nullptr;
     }
     counts.of[kReserved] += need_signed;
@@ -256,11 +202,12 @@ class LargeCache {
     sizes_.erase(block);
     counts.of[kReserved] -= static_cast<int64_t>(size);
     counts.of[kSystemFrees] += 1;
-    system_free(block, size);
+    pages_.free(block, size);
   }
 
   int64_t in_use() const { return counts.of[kReserved] - counts.of[kCached]; }
 
+  PageRuns pages_;
   ByAge by_age_;  // the longest unused first
   std::multimap<size_t, ByAge::iterator> by_size_;
   std::unordered_map<void*, size_t> sizes_;  // of every block, in use or free
