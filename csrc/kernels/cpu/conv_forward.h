@@ -324,10 +324,17 @@ class TapConvolution {
           }
         }
       });
-      parallel_for(0, panels * rows.count, 1, [&](int64_t from, int64_t to) {
-        for (int64_t i = from; i < to; ++i)
-          points_tile(x, packed, group, rows.start(i % rows.count), rows.rows(i % rows.count),
-                      i / rows.count);
+      // A task is a panel of the filter with a block of points that stays in the L2 from one panel to the
+      // next.
+      int64_t block = std::clamp<int64_t>(kBlockElements / (Blocks::rows * depth_), 1, rows.count);
+      while (block > 1 && ceil_div(rows.count, block) * panels < 4 * num_threads())
+        block = ceil_div(block, 2);
+      parallel_for(0, ceil_div(rows.count, block) * panels, 1, [&](int64_t from, int64_t to) {
+        for (int64_t i = from; i < to; ++i) {
+          const int64_t first = i / panels * block, last = std::min(first + block, rows.count);
+          for (int64_t r = first; r < last; ++r)
+            points_tile(x, packed, group, rows.start(r), rows.rows(r), i % panels);
+        }
       });
     }
   }

@@ -101,23 +101,26 @@ struct TapLayout {
   // Where row k = (channel, tap) of the product begins, and where its weight stands; the order is that of a
   // filter (c, d, h, w).
   void offsets(int64_t* image, int64_t* filter, const int64_t* w_strides) const {
+    if (channels == 0) return;
     int64_t k = 0;
-    for (int64_t c = 0; c < channels; ++c) {
-      for (int64_t i = 0; i < axis[0].taps; ++i) {
-        for (int64_t j = 0; j < axis[1].taps; ++j) {
-          for (int64_t l = 0; l < axis[2].taps; ++l, ++k) {
-            const int64_t t[kConvDims] = {i, j, l};
-            int64_t slot = 0, at = 0;
-            for (int d = 0; d < kConvDims; ++d) {
-              slot = slot * axis[d].phases + axis[d].slot(t[d]);
-              at = at * extent[d] + (axis[d].shift[t[d]] - axis[d].first) / axis[d].step;
-            }
-            image[k] = c * channel + slot * plane + at;
-            filter[k] = c * w_strides[0] + axis[0].index[i] * w_strides[1] + axis[1].index[j] * w_strides[2] +
-                        axis[2].index[l] * w_strides[3];
+    for (int64_t i = 0; i < axis[0].taps; ++i) {
+      for (int64_t j = 0; j < axis[1].taps; ++j) {
+        for (int64_t l = 0; l < axis[2].taps; ++l, ++k) {
+          const int64_t t[kConvDims] = {i, j, l};
+          int64_t slot = 0, at = 0;
+          for (int d = 0; d < kConvDims; ++d) {
+            slot = slot * axis[d].phases + axis[d].slot(t[d]);
+            at = at * extent[d] + (axis[d].shift[t[d]] - axis[d].first) / axis[d].step;
           }
+          image[k] = slot * plane + at;
+          filter[k] = axis[0].index[i] * w_strides[1] + axis[1].index[j] * w_strides[2] +
+                      axis[2].index[l] * w_strides[3];
         }
       }
+    }
+    for (; k < depth(); ++k) {
+      image[k] = image[k - taps] + channel;
+      filter[k] = filter[k - taps] + w_strides[0];
     }
   }
 };
