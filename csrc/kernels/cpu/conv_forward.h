@@ -310,19 +310,8 @@ class TapConvolution {
     for (int64_t group = 0; group < p_.groups; ++group) {
       lay_out_images(x, group, 0, p_.batch);
       parallel_for(0, rows.count, 1, [&](int64_t from, int64_t to) {
-        for (int64_t i = from; i < to; ++i) {
-          Run runs[Blocks::rows];
-          const int64_t n = find_runs(runs, x, group, 0, rows.start(i), rows.rows(i));
-          S* panel = packed + rows.start(i) * depth_;
-          for (int64_t k = 0; k < depth_; ++k, panel += rows.rows(i)) {
-            for (int64_t r = 0; r < n; ++r) {
-              const S* at = runs[r].x + image_offset_[k];
-              for (int64_t c = 0; c < runs[r].count; c += Blocks::lanes)
-                store_partial(panel + runs[r].at + c, load_vector(at + c),
-                              std::min(Blocks::lanes, runs[r].count - c));
-            }
-          }
-        }
+        for (int64_t i = from; i < to; ++i)
+          gather_points(packed + rows.start(i) * depth_, x, group, rows.start(i), rows.rows(i));
       });
       // A task is a panel of the filter with a block of points that stays in the L2 from one panel to the
       // next.
@@ -336,6 +325,24 @@ class TapConvolution {
             points_tile(x, packed, group, rows.start(r), rows.rows(r), i % panels);
         }
       });
+    }
+  }
+
+  // Points [first, first + count), packed as the rows of a product.
+  void gather_points(S* panel, const S* x, int64_t group, int64_t first, int64_t count) const {
+    constexpr int64_t kSteps = 128;  // that stay in the L1 from one run to the next
+    Run runs[Blocks::rows];
+    const int64_t n = find_runs(runs, x, group, 0, first, count);
+    for (int64_t k = 0; k < depth_; k += kSteps) {
+      const int64_t end = std::min(k + kSteps, depth_);
+      for (int64_t r = 0; r < n; ++r) {
+        for (int64_t c = 0; c < runs[r].count; c += Blocks::lanes) {
+          const int64_t width = std::min(Blocks::lanes, runs[r].count - c);
+          S* to = panel + runs[r].at + c;
+          for (int64_t step = k; step < end; ++step)
+            store_partial(to + step * count, load_vector(runs[r].x + c + image_offset_[step]), width);
+        }
+      }
     }
   }
 
