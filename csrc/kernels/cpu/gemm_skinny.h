@@ -13,33 +13,63 @@ namespace {
 
 inline constexpr int64_t kSkinnyRows = 16;
 
-// `outs` rows of the large matrix, row o at big + o * big_out, contiguous along k, times `few` contiguous
-// vectors of length k at x + r * k: sums[r * sums_row + o]. Sums run over four rows and R vectors at a time.
-template <int R, class T, class S>
-CT_INLINE void dot_block(const T* big, int64_t big_out, int64_t outs, const S* x, int64_t k, S* sums,
+template <class Body>
+CT_INLINE void with_row_count(int64_t rows, Body&& body) {
+  switch (rows) {
+    case 1: body.template operator()<1>(); break;
+    case 2: body.template operator()<2>(); break;
+    case 3: body.template operator()<3>(); break;
+    default: body.template operator()<4>(); break;
+  }
+}
+
+// O rows of the large matrix, row o at big + o * big_out, contiguous along k, times R contiguous vectors of
+// length k at x + r * x_row: sums[r * sums_row + o]. Four loads of the large matrix are under way at a time:
+// of four rows, or of one in four places.
+template <int R, int O, class T, class S>
+CT_INLINE void dot_block(const T* big, int64_t big_out, const S* x, int64_t x_row, int64_t k, S* sums,
                          int64_t sums_row) {
   using Vector = typename Simd<S>::Vector;
-  constexpr int64_t lanes = kLanes<S>;
-  const T* rows[4];
-  for (int64_t o = 0; o < 4; ++o) rows[o] = big + std::min(o, outs - 1) * big_out;
+  constexpr int64_t lanes = kLanes<S>, stride = 4 / O * lanes;
   Vector acc[R][4] = {};
   int64_t p = 0;
-  for (; p + lanes <= k; p += lanes) {
+  for (; p + stride <= k; p += stride) {
     Vector bv[4];
 #pragma GCC unroll 4
-    for (int o = 0; o < 4; ++o) bv[o] = load_convert<S>(rows[o] + p);
+    for (int s = 0; s < 4; ++s) bv[s] = load_convert<S>(big + s % O * big_out + p + s / O * lanes);
 #pragma GCC unroll 4
     for (int r = 0; r < R; ++r) {
-      const Vector xv = load_vector(x + r * k + p);
 #pragma GCC unroll 4
-      for (int o = 0; o < 4; ++o) acc[r][o] += xv * bv[o];
+      for (int s = 0; s < 4; ++s) acc[r][s] += load_vector(x + r * x_row + p + s / O * lanes) * bv[s];
     }
   }
   for (int r = 0; r < R; ++r) {
-    for (int64_t o = 0; o < outs; ++o) {
+    for (int o = 0; o < O; ++o) {
+      for (int s = o + O; s < 4; s += O) acc[r][o] += acc[r][s];
       S sum = sum_lanes<S>(acc[r][o]);
-      for (int64_t q = p; q < k; ++q) sum += x[r * k + q] * static_cast<S>(rows[o][q]);
+      for (int64_t q = p; q < k; ++q) sum += x[r * x_row + q] * static_cast<S>(big[o * big_out + q]);
       sums[r * sums_row + o] = sum;
+    }
+  }
+}
+// `few` times `outs` of them.
+template <class T, class S>
+CT_INLINE void dot_blocks(const T* big, int64_t big_out, int64_t outs, const S* x, int64_t x_row, int64_t few,
+                          int64_t k, S* sums, int64_t sums_row) {
+  for (int64_t o = 0; o < outs; o += 4) {
+    if (outs - o < 4) {
+      for (int64_t r = 0; r < few; ++r) {
+        for (int64_t i = o; i < outs; ++i)
+          dot_block<1, 1>(big + i * big_out, big_out, x + r * x_row, x_row, k, sums + r * sums_row + i,
+                          sums_row);
+      }
+      return;
+    }
+    for (int64_t r = 0; r < few; r += 4) {
+      with_row_count(few - r, [&]<int R>() {
+        dot_block<R, 4>(big + o * big_out, big_out, x + r * x_row, x_row, k, sums + r * sums_row + o,
+                        sums_row);
+      });
     }
   }
 }
@@ -85,47 +115,38 @@ CT_INLINE void axpy_block(const T* big, int64_t big_k, int64_t outs, const S* x,
   }
 }
 
-template <class Body>
-CT_INLINE void with_row_count(int64_t rows, Body&& body) {
-  switch (rows) {
-    case 1: body.template operator()<1>(); break;
-    case 2: body.template operator()<2>(); break;
-    case 3: body.template operator()<3>(); break;
-    default: body.template operator()<4>(); break;
-  }
-}
-
 // (few, k) times (k, outs), few <= kSkinnyRows, with the small operand at x + r * x_row + p * x_k and the
 // large at big + p * big_k + o * big_out, one of big_k and big_out being 1. `w` is the write-out of the (few,
 // outs) result.
 template <class T, class S>
 void skinny_product(const T* x, int64_t x_row, int64_t x_k, int64_t few, const T* big, int64_t big_k,
                     int64_t big_out, int64_t outs, int64_t k, const WriteOut<T, S>& w) {
-  // A single output of great length is cut along k; the cuts depend on k alone.
-  constexpr int64_t kCut = 1 << 16;
-  Scratch small(static_cast<size_t>(few * k) * sizeof(S));
-  S* xs = small.as<S>();
-  for (int64_t r = 0; r < few; ++r) {
-    for (int64_t p = 0; p < k; ++p) xs[r * k + p] = static_cast<S>(x[r * x_row + p * x_k]);
+  // The small operand, contiguous and in S: as it is, or a copy.
+  const bool in_place = std::is_same_v<T, S> && x_k == 1;
+  Scratch small(in_place ? 0 : static_cast<size_t>(few * k) * sizeof(S));
+  const S* xs = small.as<S>();
+  int64_t xs_row = k;
+  if constexpr (std::is_same_v<T, S>) {
+    if (in_place) xs = x, xs_row = x_row;
   }
-  // Sums of a block of outputs, 32 KB: the fewer rows there are, the longer the runs of memory that are read
-  // at a stretch.
-  constexpr int64_t kSums = 32768 / static_cast<int64_t>(sizeof(S));
-  const int64_t block = kSums / few / 64 * 64;
-  constexpr int64_t kRun = 1024;
-  constexpr int64_t kDepth = 32768;  // elements of the large operand that are worth a thread of their own
-  if (big_k == 1 && k > kCut && outs * few <= 4) {
+  auto copy_steps = [&](int64_t from, int64_t to) {
+    for (int64_t r = 0; r < few && !in_place; ++r) {
+      for (int64_t p = from; p < to; ++p) small.as<S>()[r * k + p] = static_cast<S>(x[r * x_row + p * x_k]);
+    }
+  };
+  // Few outputs of great length are cut along k; the cuts depend on the shape alone.
+  constexpr int64_t kCut = 1 << 15, kFewOutputs = 16;
+  if (big_k == 1 && k > kCut && outs * few <= kFewOutputs) {
     const int64_t cuts = (k + kCut - 1) / kCut;
     // write_tile() reads whole vectors, from the last row also beyond its end.
     Scratch partial(static_cast<size_t>(few * outs * cuts + kLanes<S>) * sizeof(S));
     S* sums = partial.as<S>();
     parallel_for(0, cuts, 1, [&](int64_t from, int64_t to) {
       for (int64_t cut = from; cut < to; ++cut) {
-        const int64_t length = std::min(kCut, k - cut * kCut);
-        for (int64_t r = 0; r < few; ++r) {
-          dot_block<1>(big + cut * kCut, big_out, outs, xs + r * k + cut * kCut, length,
-                       sums + (cut * few + r) * outs, outs);
-        }
+        const int64_t start = cut * kCut, length = std::min(kCut, k - start);
+        copy_steps(start, start + length);
+        dot_blocks(big + start, big_out, outs, xs + start, xs_row, few, length, sums + cut * few * outs,
+                   outs);
       }
     });
     for (int64_t cut = 1; cut < cuts; ++cut) {
@@ -134,6 +155,13 @@ void skinny_product(const T* x, int64_t x_row, int64_t x_k, int64_t few, const T
     write_tile(w, 0, 0, few, outs, sums, outs);
     return;
   }
+  copy_steps(0, k);
+  // Sums of a block of outputs, 32 KB: the fewer rows there are, the longer the runs of memory that are read
+  // at a stretch.
+  constexpr int64_t kSums = 32768 / static_cast<int64_t>(sizeof(S));
+  const int64_t block = kSums / few / 64 * 64;
+  constexpr int64_t kRun = 1024;
+  constexpr int64_t kDepth = 32768;  // elements of the large operand that are worth a thread of their own
   const int64_t unit = big_k == 1 ? 4 : kLanes<S>;  // outputs in one step of the inner loops
   const int64_t units = (outs + unit - 1) / unit;
   // Narrow pieces would read the large operand in short runs, which the hardware does not prefetch.
@@ -144,20 +172,13 @@ void skinny_product(const T* x, int64_t x_row, int64_t x_k, int64_t few, const T
     for (int64_t o0 = from * unit; o0 < std::min(outs, to * unit); o0 += block) {
       const int64_t count = std::min(block, std::min(outs, to * unit) - o0);
       if (big_k == 1) {
-        for (int64_t o = 0; o < count; o += 4) {
-          for (int64_t r = 0; r < few; r += 4) {
-            with_row_count(few - r, [&]<int R>() {
-              dot_block<R>(big + (o0 + o) * big_out, big_out, std::min<int64_t>(4, count - o), xs + r * k, k,
-                           sums + r * block + o, block);
-            });
-          }
-        }
+        dot_blocks(big + o0 * big_out, big_out, count, xs, xs_row, few, k, sums, block);
       } else {
         for (int64_t r = 0; r < few; ++r) std::fill(sums + r * block, sums + r * block + count, S(0));
         for (int64_t p = 0; p < k; p += 8) {
           for (int64_t r = 0; r < few; r += 4) {
             with_row_count(few - r, [&]<int R>() {
-              axpy_block<R>(big + p * big_k + o0, big_k, count, xs + r * k + p, k,
+              axpy_block<R>(big + p * big_k + o0, big_k, count, xs + r * xs_row + p, xs_row,
                             std::min<int64_t>(8, k - p), sums + r * block, block);
             });
           }
