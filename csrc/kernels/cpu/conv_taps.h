@@ -122,6 +122,16 @@ struct TapLayout {
   }
 };
 
+// Every second of the elements from `from` on, `count` of them or a vector; nothing is read past the last.
+template <class S>
+CT_INLINE typename Simd<S>::Vector load_evens(const S* from, int64_t count) {
+  constexpr int64_t lanes = kLanes<S>;
+  if (count > lanes) return even_lanes<S>(load_vector(from), load_vector(from + lanes));
+  const int64_t left = 2 * count - 1;
+  return even_lanes<S>(load_partial(from, std::min(lanes, left)),
+                       load_partial(from + lanes, std::max<int64_t>(0, left - lanes)));
+}
+
 // One padded row of a plane: points step * i + start of a row of x that has `size` elements, `stride` apart.
 template <class S>
 CT_INLINE void lay_out_row(S* to, int64_t extent, const S* x, int64_t size, int64_t stride, int64_t step,
@@ -141,14 +151,8 @@ CT_INLINE void lay_out_row(S* to, int64_t extent, const S* x, int64_t size, int6
       if (i < high) store_partial(to + i, load_partial(from + i, high - i), high - i);
       i = high;
     } else if (pitch == 2) {
-      for (; i + lanes < high; i += lanes)
-        store_vector(to + i, even_lanes<S>(load_vector(from + 2 * i), load_vector(from + 2 * i + lanes)));
-      if (i < high) {
-        const int64_t left = 2 * (high - i) - 1;  // the last point is the last that may be read
-        const auto first = load_partial(from + 2 * i, std::min(lanes, left));
-        const auto second = load_partial(from + 2 * i + lanes, std::max<int64_t>(0, left - lanes));
-        store_partial(to + i, even_lanes<S>(first, second), high - i);
-      }
+      for (; i + lanes < high; i += lanes) store_vector(to + i, load_evens(from + 2 * i, high - i));
+      if (i < high) store_partial(to + i, load_evens(from + 2 * i, high - i), high - i);
       i = high;
     }
   }
