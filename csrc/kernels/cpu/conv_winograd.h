@@ -22,7 +22,7 @@ class WinogradConvolution {
   static constexpr int64_t lanes = kLanes<float>;
 
  public:
-  explicit WinogradConvolution(const TapProduct<float>& p)
+  CT_NOINLINE explicit WinogradConvolution(const TapProduct<float>& p)
       : p_(p),
         tiles_(p.layout, p.batch),
         terms_(p.layout, tiles_),

@@ -30,7 +30,7 @@ struct TileAxis {
   int sets = 0;        // 0: the taps are too many, or unequally spaced
   int64_t tiles;       // of one phase
 
-  explicit TileAxis(const TapAxis& a) : x_size(a.x_size), grid(a.grid), step(a.step) {
+  CT_NOINLINE explicit TileAxis(const TapAxis& a) : x_size(a.x_size), grid(a.grid), step(a.step) {
     const bool reversed = a.taps > 1 && a.shift[1] < a.shift[0];
     bool fits = true;
     for (int64_t i = 0; i < a.taps && fits; ++i) {
