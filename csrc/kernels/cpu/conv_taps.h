@@ -132,6 +132,23 @@ CT_INLINE typename Simd<S>::Vector load_evens(const S* from, int64_t count) {
                        load_partial(from + lanes, std::max<int64_t>(0, left - lanes)));
 }
 
+// The reverse: stores `count` lanes, leaving out every second element of `to`.
+template <class S>
+CT_INLINE void store_evens(S* to, typename Simd<S>::Vector v, int64_t count) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(S) == 4) {
+    using Lane = std::make_integer_sequence<int, 16>;
+    const auto mask = static_cast<uint32_t>(0x55555555u & ((uint64_t{1} << 2 * count) - 1));
+    const auto low = reinterpret_cast<__m512i>(interleave<S, false>(v, v, Lane()));
+    const auto high = reinterpret_cast<__m512i>(interleave<S, true>(v, v, Lane()));
+    _mm512_mask_storeu_epi32(to, static_cast<__mmask16>(mask), low);
+    _mm512_mask_storeu_epi32(to + 16, static_cast<__mmask16>(mask >> 16), high);
+    return;
+  }
+#endif
+  for (int64_t l = 0; l < count; ++l) to[2 * l] = v[l];
+}
+
 // One padded row of a plane: points step * i + start of a row of x that has `size` elements, `stride` apart.
 template <class S>
 CT_INLINE void lay_out_row(S* to, int64_t extent, const S* x, int64_t size, int64_t stride, int64_t step,

@@ -91,16 +91,18 @@ CT_NOINLINE inline void store_strip(const float* from, int64_t rows, int64_t col
     if (y.adjacent) {
       for (int64_t c = 0; c < end; ++c)
         store_vector(y.lane[0] + origin + c * pitch, load_vector(from + c * lanes));
-    } else if (pitch == 1) {
+    } else if (pitch == 1 || pitch == 2) {
       for (int64_t c = 0; c < end; c += lanes) {
         const int64_t count = std::min(lanes, end - c);
         Vector square[lanes];
-        for (int64_t i = 0; i < lanes; ++i)
-          square[i] = i < count ? load_vector(from + (c + i) * lanes) : Vector{};
+#pragma GCC unroll 16
+        for (int64_t i = 0; i < lanes; ++i) square[i] = load_vector(from + (c + i) * lanes);
         transpose_square<float>(square);
 #pragma GCC unroll 16
         for (int64_t l = 0; l < lanes; ++l) {
-          if (y.lane[l]) store_partial(y.lane[l] + origin + c, square[l], count);
+          if (!y.lane[l]) continue;
+          float* pixel = y.lane[l] + origin + c * pitch;
+          pitch == 1 ? store_partial(pixel, square[l], count) : store_evens(pixel, square[l], count);
         }
       }
     } else {
