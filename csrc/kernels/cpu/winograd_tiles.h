@@ -209,8 +209,8 @@ inline bool winograd_wins(const TapLayout& l, const WinogradTiles& tiles, const 
   constexpr int64_t kFewest = 12;  // channels on either side for which it can win
   if (tiles.taps < 2 || terms.count < kFewest || rows < kFewest) return false;
   const int64_t filter = terms.products * terms.count * rows;
-  const int64_t ends = terms.products * terms.count + terms.pair[0].points() * rows;
-  const double winograd = static_cast<double>(tiles.count()) * static_cast<double>(filter + 7 * ends) +
+  const int64_t ends = terms.pairs * terms.count + rows;
+  const double winograd = static_cast<double>(tiles.count()) * static_cast<double>(filter + 250 * ends) +
                           static_cast<double>(filter) * (filter > kLargeFilter ? 25 : 8);
   return winograd * margin < static_cast<double>(l.taps * l.channels * rows) * static_cast<double>(points);
 }
