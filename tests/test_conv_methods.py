@@ -69,6 +69,36 @@ WINOGRAD_CASES = {
     ),
     "transposed": ("conv_transpose2d", (2, 33, 15, 15), (33, 35, 3, 3), {"padding": 1}),
     "transposed, stride 2": ("conv_transpose2d", (2, 32, 15, 15), (32, 32, 6, 6), {"stride": 2}),
+    "2 x 2": ("conv2d", (2, 33, 13, 18), (35, 33, 2, 2), {"padding": 1}),
+    "2 x 2, dilation": ("conv2d", (2, 32, 18, 39), (32, 32, 2, 2), {"dilation": (2, 3)}),
+    "2 x 3": ("conv2d", (2, 33, 13, 18), (35, 33, 2, 3), {"padding": 1}),
+    "transposed, 2 x 2 per phase": (
+        "conv_transpose2d",
+        (3, 33, 15, 13),
+        (33, 35, 4, 4),
+        {"stride": 2, "padding": 1},
+    ),
+}
+
+# Phases of one and two taps; which has two depends on the padding.
+for padding in (0, 1, 2, (1, 2)):
+    WINOGRAD_CASES[f"stride 2, padding {padding}"] = (
+        "conv2d",
+        (2, 33, 60, 58),
+        (35, 33, 3, 3),
+        {"stride": 2, "padding": padding},
+    )
+WINOGRAD_CASES |= {
+    "stride 2, whole tiles": ("conv2d", (2, 64, 32, 48), (64, 64, 3, 3), {"stride": 2, "padding": 1}),
+    "stride 2, many channels": ("conv2d", (8, 300, 32, 32), (270, 300, 3, 3), {"stride": 2, "padding": 1}),
+    "stride 2, wide": ("conv2d", (1, 48, 16, 840), (48, 48, 3, 3), {"stride": 2, "padding": 1}),
+    "stride 2, groups": ("conv2d", (2, 96, 60, 58), (96, 48, 3, 3), {"stride": 2, "padding": 1, "groups": 2}),
+    "stride 2, dilation 2": ("conv2d", (2, 32, 61, 58), (32, 32, 3, 3), {"stride": 2, "dilation": 2}),
+    "stride 2, dilation 3": ("conv2d", (2, 64, 78, 102), (64, 64, 3, 3), {"stride": 2, "dilation": 3}),
+    "stride 2 in rows": ("conv2d", (2, 33, 29, 26), (35, 33, 3, 3), {"stride": (2, 1), "padding": 1}),
+    "stride 2, 4 x 4": ("conv2d", (2, 33, 60, 58), (35, 33, 4, 4), {"stride": 2, "padding": 1}),
+    "stride 2, 5 x 5": ("conv2d", (2, 33, 29, 26), (35, 33, 5, 5), {"stride": 2, "padding": 2}),
+    "stride 2, taps in depth": ("conv3d", (2, 32, 5, 60, 58), (32, 32, 3, 3, 3), {"stride": 2, "padding": 1}),
 }
 
 
@@ -115,7 +145,7 @@ def test_small_images(batch, kernel, stride, channels_last):
         "conv2d",
         (batch, 70, 7, 7),
         (130, 70, kernel, kernel),
-        TAPS,
+        WINOGRAD if kernel == 3 else TAPS,  # the larger batches take it
         channels_last=channels_last,
         stride=stride,
         padding=kernel // 2,
@@ -139,20 +169,22 @@ def test_half_types_are_rounded_once(x_shape, w_shape, options, dtype, channels_
     check("conv2d", x_shape, w_shape, 1.1 * unit, dtype, channels_last, **options)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), 3e38])
 @pytest.mark.parametrize("where", ["image", "filter"])
-def test_special_values_reach_what_they_touch(where, value):
+def test_special_values_reach_what_they_touch(where, value, stride):
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((2, 32, 20, 22), dtype=np.float32)
+    x = rng.standard_normal((2, 32, 20 * stride, 22 * stride), dtype=np.float32)
     w = rng.standard_normal((32, 32, 3, 3), dtype=np.float32) * np.float32(0.06)
     if where == "image":
         x[0, 3, 5, 7] = value
     else:
         w[1, 2, 1, 1] = value
     b = np.zeros(32, np.float32)
-    got = results(ctorch, ctorch.float32, "conv2d", False, x, w, b, {"padding": 1})
+    options = {"padding": 1, "stride": stride}
+    got = results(ctorch, ctorch.float32, "conv2d", False, x, w, b, options)
     with np.errstate(over="ignore", invalid="ignore"):
-        wanted = results(torch, torch.float32, "conv2d", False, x, w, b, {"padding": 1})
+        wanted = results(torch, torch.float32, "conv2d", False, x, w, b, options)
     for a, r in zip(got, wanted):
         assert (np.isnan(a) == np.isnan(r)).all() and (np.isposinf(a) == np.isposinf(r)).all()
         finite = np.isfinite(a) & np.isfinite(r)
@@ -169,6 +201,8 @@ def test_the_same_bits_for_every_number_of_threads():
         for x_shape, w_shape, options in (
             ((5, 40, 15, 17), (50, 40, 3, 3), {"padding": 1}),
             ((1, 40, 15, 17), (50, 40, 3, 3), {"padding": 1}),
+            ((5, 40, 60, 58), (50, 40, 3, 3), {"padding": 1, "stride": 2}),
+            ((1, 40, 60, 58), (50, 40, 3, 3), {"padding": 1, "stride": 2}),
             ((5, 70, 7, 7), (130, 70, 3, 3), {"stride": 2}),
             ((5, 40, 15, 17), (40, 1, 3, 3), {"groups": 40}),
         ):

@@ -2,7 +2,11 @@
 #pragma once
 
 #define CT_INLINE inline __attribute__((always_inline))
+#if defined(__clang__)
 #define CT_NOINLINE __attribute__((noinline))
+#else
+#define CT_NOINLINE __attribute__((noinline, noclone))  // no copies for constant arguments, either
+#endif
 #define CT_RESTRICT __restrict__
 #define CT_LIKELY(x) __builtin_expect(!!(x), 1)
 #define CT_UNLIKELY(x) __builtin_expect(!!(x), 0)

@@ -96,10 +96,8 @@ const S* bias_part(const ConvArgs& g, const Parts& parts, int which) {
 template <class S, class Visit>
 auto with_method(const TapProduct<S>& p, bool exact, Visit&& visit) {
   if constexpr (std::is_same_v<S, float>) {
-    if (WinogradConvolution::fits(p) && !exact) {
-      WinogradConvolution fast(p);
-      if (fast.wins()) return visit(fast);
-    }
+    WinogradConvolution fast(p);
+    if (!exact && fast.wins()) return visit(fast);
   }
   TapConvolution<S> taps(p);
   return visit(taps);
@@ -139,7 +137,7 @@ void sum_over_taps(const TapProduct<S>& p, const S* prepared) {
 template <class S>
 bool takes_pixels(const TapProduct<S>& p) {
   if constexpr (std::is_same_v<S, float>) {
-    if (WinogradConvolution::fits(p) && WinogradConvolution(p).wins()) return true;
+    if (WinogradConvolution(p).wins()) return true;
   }
   return DepthwisePixels<S>::fits(p);
 }
@@ -237,10 +235,8 @@ void backward_w(const ConvArgs& g, const Parts& parts) {
     p.x_strides[d] = scale * g.x_strides[2 + d], p.y_strides[d] = scale * g.y_strides[2 + d];
   p.alpha = static_cast<S>(parts.sign), p.accumulate = parts.accumulate;
   if constexpr (std::is_same_v<S, float>) {
-    if (WinogradFilterGradient::fits(p)) {
-      WinogradFilterGradient fast(p);
-      if (fast.wins() && fast.run()) return;
-    }
+    WinogradFilterGradient fast(p);
+    if (fast.wins() && fast.run()) return;
   }
   if constexpr (std::is_floating_point_v<S>) {
     if (DepthwiseFilterGradient<S>::fits(p)) return DepthwiseFilterGradient<S>(p).run();

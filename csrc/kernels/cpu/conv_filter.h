@@ -58,20 +58,26 @@ class FilterGradient {
     const int64_t per_chunk = ceil_div(p_.batch, chunks_);
     const int64_t work =
         p_.batch * p_.cols * depth_ * sheet_points_ * l_.axis[0].grid / std::max<int64_t>(1, chunks_);
-    parallel_for(0, chunks_ * p_.groups, std::max<int64_t>(1, kPieceWork / (work + 1)),
-                 [&](int64_t from, int64_t to) {
-                   for (int64_t i = from; i < to; ++i) {
-                     const int64_t chunk = i / p_.groups;
-                     chunk_sum(i % p_.groups, chunk * per_chunk, std::min(p_.batch, (chunk + 1) * per_chunk),
-                               sums_ + i * depth_ * width_);
-                   }
-                 });
+    const auto sum = [&](int64_t from, int64_t to) {
+      for (int64_t i = from; i < to; ++i) {
+        const int64_t chunk = i / p_.groups;
+        chunk_sum(i % p_.groups, chunk * per_chunk, std::min(p_.batch, (chunk + 1) * per_chunk),
+                  sums_ + i * depth_ * width_);
+      }
+    };
+    // Side by side, or where some threads would wait for the last ones in turn, each by all threads.
+    const int64_t tasks = chunks_ * p_.groups;
+    if (tasks % num_threads() == 0 || tasks >= 4 * num_threads()) {
+      parallel_for(0, tasks, std::max<int64_t>(1, kPieceWork / (work + 1)), sum);
+    } else {
+      sum(0, tasks);
+    }
     add_chunks();
   }
 
  private:
-  // Images [from, to) of a group. With a single chunk the loops inside are shared by all threads.
-  void chunk_sum(int64_t group, int64_t from, int64_t to, S* sums) {
+  // Images [from, to) of a group. The loops inside are shared by all threads where chunks are taken in turn.
+  CT_NOINLINE void chunk_sum(int64_t group, int64_t from, int64_t to, S* sums) {
     const int64_t size = l_.size();
     Scratch image_buffer(static_cast<size_t>(block_images_ * size) * sizeof(S));
     Scratch y_buffer(static_cast<size_t>(block_images_ * block_rows_ * l_.axis[2].grid * width_) * sizeof(S));
@@ -176,8 +182,12 @@ class FilterGradient {
         S* w = p_.w + group * p_.w_group + col * p_.w_col;
         const S* sums = sums_ + group * depth_ * width_ + col;
         for (int64_t k = 0; k < depth_; ++k, sums += width_) {
-          typename Simd<S>::Vector total = load_vector(sums);
-          for (int64_t chunk = 1; chunk < chunks_; ++chunk) total += load_vector(sums + chunk * next_chunk);
+          typename Simd<S>::Vector total = {};
+          for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
+            const S* part = sums + chunk * next_chunk;
+            __builtin_prefetch(part + kAhead * width_);  // rows too far apart for the CPU to do it
+            total = chunk == 0 ? load_vector(part) : total + load_vector(part);
+          }
           alignas(64) S value[lanes];
           store_vector(value, total * p_.alpha);
           for (int64_t j = 0; j < cols; ++j) {
@@ -189,7 +199,7 @@ class FilterGradient {
     });
   }
 
-  static constexpr int64_t kPackGrain = 1 << 15, kPieceWork = 1 << 18;
+  static constexpr int64_t kPackGrain = 1 << 15, kPieceWork = 1 << 18, kAhead = 8;
   // All partial sums together: 16 MB of floats at most, and enough chunks for 16 threads.
   static constexpr int64_t kPartialElements = 1 << 22, kMostChunks = 16;
   // Elements of y in a block of points of the inner dimension, 1 MB of floats for the L2. A long block pays

@@ -125,6 +125,33 @@ struct TapLayout {
   }
 };
 
+// Every second of the elements from `from` on, `count` of them or a vector; nothing is read past the last.
+template <class S>
+CT_INLINE typename Simd<S>::Vector load_evens(const S* from, int64_t count) {
+  constexpr int64_t lanes = kLanes<S>;
+  if (count > lanes) return even_lanes<S>(load_vector(from), load_vector(from + lanes));
+  const int64_t left = 2 * count - 1;
+  return even_lanes<S>(load_partial(from, std::min(lanes, left)),
+                       load_partial(from + lanes, std::max<int64_t>(0, left - lanes)));
+}
+
+// The reverse: stores `count` lanes, leaving out every second element of `to`.
+template <class S>
+CT_INLINE void store_evens(S* to, typename Simd<S>::Vector v, int64_t count) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(S) == 4) {
+    using Lane = std::make_integer_sequence<int, 16>;
+    const auto mask = static_cast<uint32_t>(0x55555555u & ((uint64_t{1} << 2 * count) - 1));
+    const auto low = reinterpret_cast<__m512i>(interleave<S, false>(v, v, Lane()));
+    const auto high = reinterpret_cast<__m512i>(interleave<S, true>(v, v, Lane()));
+    _mm512_mask_storeu_epi32(to, static_cast<__mmask16>(mask), low);
+    _mm512_mask_storeu_epi32(to + 16, static_cast<__mmask16>(mask >> 16), high);
+    return;
+  }
+#endif
+  for (int64_t l = 0; l < count; ++l) to[2 * l] = v[l];
+}
+
 // One padded row of a plane: points step * i + start of a row of x that has `size` elements, `stride` apart.
 template <class S>
 CT_INLINE void lay_out_row(S* to, int64_t extent, const S* x, int64_t size, int64_t stride, int64_t step,
@@ -144,14 +171,8 @@ CT_INLINE void lay_out_row(S* to, int64_t extent, const S* x, int64_t size, int6
       if (i < high) store_partial(to + i, load_partial(from + i, high - i), high - i);
       i = high;
     } else if (pitch == 2) {
-      for (; i + lanes < high; i += lanes)
-        store_vector(to + i, even_lanes<S>(load_vector(from + 2 * i), load_vector(from + 2 * i + lanes)));
-      if (i < high) {
-        const int64_t left = 2 * (high - i) - 1;  // the last point is the last that may be read
-        const auto first = load_partial(from + 2 * i, std::min(lanes, left));
-        const auto second = load_partial(from + 2 * i + lanes, std::max<int64_t>(0, left - lanes));
-        store_partial(to + i, even_lanes<S>(first, second), high - i);
-      }
+      for (; i + lanes < high; i += lanes) store_vector(to + i, load_evens(from + 2 * i, high - i));
+      if (i < high) store_partial(to + i, load_evens(from + 2 * i, high - i), high - i);
       i = high;
     }
   }
