@@ -29,8 +29,8 @@ struct StripChannels {
 };
 
 // Columns [from, end) of a row of load_strip() whose pixels are `pitch` apart. Squares are written whole:
-// `to` has room for zeros beyond the end, which what follows overwrites. The channels of a row lie in as many
-// places, where the memory's next ones are asked for.
+// `to` has room for zeros beyond the end, which what follows overwrites. Every channel is a stream of its
+// own, too short for the CPU to read ahead, so the next row is asked for.
 template <int64_t pitch>
 CT_INLINE void load_squares(float* to, const StripChannels<const float>& x, int64_t origin, int64_t from,
                             int64_t end, int64_t next_row) {
