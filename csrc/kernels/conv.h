@@ -36,12 +36,14 @@ struct ConvForm {
 };
 
 // Each of the first three functions computes one of the tensors from the other two. float, double, int64,
-// complex.
+// complex; and half types where takes() says so.
 struct ConvTable {
   void (*forward)(const ConvArgs&);  // y from x and w
   void (*backward_x)(
       const ConvArgs&);  // x, the gradient of the image, from y and w: also transposed convolution
   void (*backward_w)(const ConvArgs&);  // w, the gradient of the filter, from x and y
+  // Whether forward or backward_x computes this in its dtype; if not, float copies have to be convolved.
+  bool (*takes)(const ConvArgs&, bool backward_x);
   // Forward or backward_x bring the filter into a form of their own. One that is used again can be kept in
   // it.
   ConvForm (*form)(const ConvArgs&, bool backward_x);

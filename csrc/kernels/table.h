@@ -45,7 +45,7 @@
 // Families with kernels of their own at the level avx512_bf16, which else is that of avx512, and at amx,
 // which else is that of avx512_bf16: kernels/cpu/<level>/<family>.cpp replaces entries in
 // isa_<level>::fill_foo(FooTable&).
-#define CT_AVX512_BF16_FAMILIES(X) X(Gemm, gemm)
+#define CT_AVX512_BF16_FAMILIES(X) X(Conv, conv) X(Gemm, gemm)
 #define CT_AMX_FAMILIES(X) X(Gemm, gemm)
 
 namespace ctorch {

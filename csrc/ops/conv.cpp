@@ -264,7 +264,7 @@ void run(const Tensor& weight, ConvArgs a, bool backward) {
 
 bool is_half(DType dtype) { return dtype == DType::float16 || dtype == DType::bfloat16; }
 
-// Half types are summed in float: the kernels convolve float copies.
+// Half types are summed in float: most kernels convolve float copies.
 Tensor as_float(const Tensor& t) { return to_dtype(t, DType::float32); }
 OptionalTensor as_float(const OptionalTensor& t) { return t ? OptionalTensor(as_float(*t)) : t; }
 
@@ -291,7 +291,7 @@ Tensor convolution(const Tensor& input, const Tensor& weight, const OptionalTens
     a.bias_stride = bias->strides()[0];
   }
   if (pointwise(weight, a, g.transposed)) return result;
-  if (is_half(input.dtype())) {
+  if (!cpu_kernels().conv.takes(a, g.transposed)) {
     const Tensor sums = convolution(as_float(input), as_float(weight), as_float(bias), options);
     return copy_(result, sums);
   }
@@ -315,7 +315,7 @@ Tensor convolution_backward_input(const Tensor& grad_output, const Tensor& weigh
   const ConvArgs a =
       backward ? make_args(g, grad_output, weight, result) : make_args(g, result, weight, grad_output);
   if (pointwise(weight, a, backward)) return result;
-  if (is_half(weight.dtype()))
+  if (!cpu_kernels().conv.takes(a, backward))
     return copy_(result,
                  convolution_backward_input(as_float(grad_output), as_float(weight), input_size, options));
   if ((has_pixels(grad_output) || has_pixels(result)) && cpu_kernels().conv.prefers_planes(a, backward)) {

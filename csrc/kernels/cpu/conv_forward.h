@@ -8,39 +8,81 @@ namespace ctorch::CT_ISA {
 namespace {
 
 // y[o, q] = alpha * sum + bias[o], or added to what y holds.
-template <class S>
+template <class T>
 struct TapProduct {
   TapLayout layout;
   int64_t batch, groups, rows;  // rows: of y in one group
-  const S* x;
+  const T* x;
   int64_t x_image, x_group, x_channel, x_strides[kConvDims];
-  const S* w;
+  const T* w;
   int64_t w_group, w_row, w_strides[1 + kConvDims];  // of channel and taps
-  S* y;
+  T* y;
   int64_t y_image, y_group, y_row, y_strides[kConvDims];
-  const S* bias;
+  const T* bias;
   int64_t bias_stride;
-  S alpha;
+  T alpha;
   bool accumulate;
 };
 
+// What a TapConvolution computes with: the Elements of which the laid-out image and the filter consist, each
+// for `step` neighbouring channels of the operands (Inputs, as is the result); how they are brought there;
+// and the kernels that sum them. This one takes them as they are.
 template <class S>
+struct PlainTaps {
+  using Input = S;
+  using Element = S;
+  using Sum = S;
+  static constexpr int64_t step = 1;
+  static constexpr bool in_place = true;  // filters can be read where they lie
+
+  const TapProduct<S>& p;
+
+  // Channels [from, end) of the layout.
+  void lay_out_channels(const TapLayout& l, S* to, const S* x, int64_t from, int64_t end) const {
+    lay_out(l, to, x, p.x_channel, p.x_strides, from, end);
+  }
+  // Some rows of the filter, from w on: element (row i, k) to panel[k * width + i]. What is missing of the
+  // width is filled with zeros.
+  void pack(S* panel, int64_t width, int64_t rows, const S* w, const int64_t* offset,
+            const TapLayout& l) const {
+    const int64_t depth = l.depth();
+    if (is_dense(offset, depth)) return pack_panel(panel, width, rows, depth, w, p.w_row, int64_t{1});
+    for (int64_t k = 0; k < depth; ++k) {
+      for (int64_t i = 0; i < width; ++i) panel[k * width + i] = i < rows ? w[i * p.w_row + offset[k]] : S(0);
+    }
+  }
+  // A vector of a row of the result, or so much of it.
+  static CT_INLINE void store(S* y, typename Simd<S>::Vector v, int64_t count) {
+    count < kLanes<S> ? store_partial(y, v, count) : store_vector(y, v);
+  }
+  static constexpr const TileKernels<S>& gathered_tiles() { return kGatheredBTiles<S>; }
+  static constexpr const TileKernels<S>& packed_tiles() { return kPackedTiles<S>; }
+};
+
+template <class Format>
 class TapConvolution {
+  using T = typename Format::Input;
+  using E = typename Format::Element;
+  using S = typename Format::Sum;
   using Blocks = GemmBlocks<S>;
   static constexpr bool kJoins = std::is_floating_point_v<S>;  // see images_joined()
+  static_assert(sizeof(E) == sizeof(S));
 
  public:
-  explicit TapConvolution(const TapProduct<S>& p)
+  explicit TapConvolution(const TapProduct<T>& p)
       : p_(p),
-        l_(p_.layout),
+        format_{p_},
+        l_(in_elements(p_.layout)),
         panels_(p.rows, Blocks::rows),
         depth_(l_.depth()),
         tiles_(ceil_div(l_.columns(), Blocks::cols)),
         offsets_(static_cast<size_t>(2 * depth_ + 1) * sizeof(int64_t)),
         image_offset_(offsets_.as<int64_t>()),
         filter_offset_(image_offset_ + depth_) {
-    l_.offsets(image_offset_, filter_offset_, p.w_strides);
-    few_ = few_points_in_all() && is_dense(filter_offset_, depth_);
+    const int64_t w_strides[] = {Format::step * p.w_strides[0], p.w_strides[1], p.w_strides[2],
+                                 p.w_strides[3]};
+    l_.offsets(image_offset_, filter_offset_, w_strides);
+    few_ = few_points_in_all() && (!Format::in_place || is_dense(filter_offset_, depth_));
   }
 
   // Elements of the filter in the form in which run() reads it: its rows in panels, those of Blocks::rows, or
@@ -49,24 +91,25 @@ class TapConvolution {
     return p_.groups * depth_ * (few_ ? ceil_div(p_.rows, Blocks::cols) * Blocks::cols : p_.rows);
   }
   // Whether run(nullptr) reads the filter as it is: to prepare it for one use would not pay.
-  bool reads_in_place() const { return few_; }
+  bool reads_in_place() const { return Format::in_place && few_; }
   int64_t kind() const { return few_ ? 3 : 2; }
 
-  void prepare(S* to) const {
+  void prepare(E* to) const {
     if (depth_ == 0) return;
     if (few_) return prepare_columns(to);
     const int64_t grain = std::max<int64_t>(1, kPackGrain / (Blocks::rows * depth_));
     parallel_for(0, p_.groups * panels_.count, grain, [&](int64_t from, int64_t end) {
       for (int64_t i = from; i < end; ++i) {
-        const int64_t group = i / panels_.count;
-        pack_filter(to + group * p_.rows * depth_, panels_, i % panels_.count, p_.w + group * p_.w_group,
-                    p_.w_row, filter_offset_, depth_);
+        const int64_t group = i / panels_.count, panel = i % panels_.count, first = panels_.start(panel);
+        const int64_t rows = panels_.rows(panel);
+        format_.pack(to + (group * p_.rows + first) * depth_, rows, rows, filter_rows(group, first),
+                     filter_offset_, l_);
       }
     });
   }
 
   // True: it can do all.
-  bool run(const S* prepared) {
+  bool run(const E* prepared) {
     filter_ = prepared;
     if constexpr (kJoins) {
       if (few_ && prepared) {
@@ -89,15 +132,22 @@ class TapConvolution {
   }
 
  private:
-  size_t image_bytes() const { return static_cast<size_t>(l_.size() + TapLayout::kSlack) * sizeof(S); }
-  const S* image(int64_t i) const { return p_.x + i / p_.groups * p_.x_image + i % p_.groups * p_.x_group; }
+  static TapLayout in_elements(TapLayout l) {
+    l.channels = ceil_div(l.channels, Format::step);
+    return l;
+  }
+  size_t image_bytes() const { return static_cast<size_t>(l_.size() + TapLayout::kSlack) * sizeof(E); }
+  const T* filter_rows(int64_t group, int64_t first) const {
+    return p_.w + group * p_.w_group + first * p_.w_row;
+  }
+  const T* image(int64_t i) const { return p_.x + i / p_.groups * p_.x_image + i % p_.groups * p_.x_group; }
 
   void images_side_by_side(int64_t images, int64_t work) {
     parallel_for(0, images, std::max<int64_t>(1, kPieceWork / (work + 1)), [&](int64_t from, int64_t to) {
       Scratch laid_out(image_bytes());
-      S* x = laid_out.as<S>();
+      E* x = laid_out.as<E>();
       for (int64_t i = from; i < to; ++i) {
-        lay_out(l_, x, image(i), p_.x_channel, p_.x_strides, 0, l_.channels);
+        format_.lay_out_channels(l_, x, image(i), 0, l_.channels);
         multiply(i, x, 0, panels_.count, 0, l_.axis[0].grid * tiles_);
       }
     });
@@ -105,7 +155,7 @@ class TapConvolution {
 
   void images_in_turn(int64_t images) {
     Scratch laid_out(image_bytes());
-    S* x = laid_out.as<S>();
+    E* x = laid_out.as<E>();
     const int64_t tiles = l_.axis[0].grid * tiles_;
     // Rectangles of panels and tiles: enough for all threads.
     const int64_t wide = std::max<int64_t>(1, ceil_div(tiles, 2 * num_threads()));
@@ -114,9 +164,8 @@ class TapConvolution {
     const int64_t high = ceil_div(panels_.count, down);
     for (int64_t i = 0; i < images; ++i) {
       const int64_t grain = std::max<int64_t>(1, kPackGrain / (l_.channel + 1));
-      parallel_for(0, l_.channels, grain, [&](int64_t from, int64_t to) {
-        lay_out(l_, x, image(i), p_.x_channel, p_.x_strides, from, to);
-      });
+      parallel_for(0, l_.channels, grain,
+                   [&](int64_t from, int64_t to) { format_.lay_out_channels(l_, x, image(i), from, to); });
       parallel_for(0, down * across, 1, [&](int64_t from, int64_t to) {
         for (int64_t task = from; task < to; ++task) {
           const int64_t panel = task / across * high, tile = task % across * wide;
@@ -128,17 +177,17 @@ class TapConvolution {
 
   // Panels and tiles of one laid-out image. Blocks of tiles whose part of the image stays in the L2 are
   // visited once per panel.
-  void multiply(int64_t i, const S* x, int64_t panel_from, int64_t panel_to, int64_t tile_from,
+  void multiply(int64_t i, const E* x, int64_t panel_from, int64_t panel_to, int64_t tile_from,
                 int64_t tile_to) const {
     const int64_t block =
         std::max<int64_t>(1, kBlockElements / (Blocks::cols * std::max<int64_t>(1, l_.channels)));
-    const S* filter = filter_ + i % p_.groups * p_.rows * depth_;
+    const E* filter = filter_ + i % p_.groups * p_.rows * depth_;
     const int64_t group = i % p_.groups;
-    S* y = p_.y + i / p_.groups * p_.y_image + group * p_.y_group;
-    const S* bias = p_.bias ? p_.bias + group * p_.rows * p_.bias_stride : nullptr;
+    T* y = p_.y + i / p_.groups * p_.y_image + group * p_.y_group;
+    const T* bias = p_.bias ? p_.bias + group * p_.rows * p_.bias_stride : nullptr;
     alignas(64) S tile[Blocks::rows * Blocks::cols + Blocks::lanes];
     alignas(64) S part[Blocks::rows * Blocks::cols];
-    TileArgs<S> t{};
+    TileArgs<E, S> t{};
     for (int64_t begin = tile_from; begin < tile_to; begin += block) {
       const int64_t end = std::min(begin + block, tile_to);
       for (int64_t panel = panel_from; panel < panel_to; ++panel) {
@@ -147,7 +196,8 @@ class TapConvolution {
           const int64_t sheet = at / tiles_, column = at % tiles_ * Blocks::cols;
           const int64_t columns = std::min(Blocks::cols, l_.columns() - column);
           t.b = x + sheet * l_.sheet() + column;
-          const TileKernel<S> product = kGatheredBTiles<S>.get(rows, ceil_div(columns, Blocks::lanes));
+          const TileKernel<E, S> product =
+              Format::gathered_tiles().get(rows, ceil_div(columns, Blocks::lanes));
           for (int64_t k = 0; k == 0 || k < depth_; k += kDepth) {
             t.k = std::min(kDepth, depth_ - k);
             t.a = filter + first * depth_ + k * rows;
@@ -184,15 +234,15 @@ class TapConvolution {
 
   // Columns of a panel that follow one another in the image.
   struct Run {
-    const S* x;
-    S* y;
+    const E* x;
+    T* y;
     int64_t at, count;
   };
 
   void images_joined() {
     const int64_t most = std::clamp<int64_t>(kJoinedElements / l_.size(), 1, p_.batch);
-    Scratch laid_out((static_cast<size_t>(most * l_.size()) + TapLayout::kSlack) * sizeof(S));
-    S* x = laid_out.as<S>();
+    Scratch laid_out((static_cast<size_t>(most * l_.size()) + TapLayout::kSlack) * sizeof(E));
+    E* x = laid_out.as<E>();
     for (int64_t group = 0; group < p_.groups; ++group) {
       for (int64_t first = 0; first < p_.batch; first += most) {
         const int64_t images = std::min(most, p_.batch - first);
@@ -211,26 +261,26 @@ class TapConvolution {
     }
   }
 
-  void lay_out_images(S* x, int64_t group, int64_t first, int64_t images) const {
+  void lay_out_images(E* x, int64_t group, int64_t first, int64_t images) const {
     const int64_t grain = std::max<int64_t>(1, kPackGrain / (l_.channel + 1));
     parallel_for(0, images * l_.channels, grain, [&](int64_t from, int64_t to) {
       for (int64_t i = from; i < to; ++i) {
         const int64_t at = i / l_.channels, channel = i % l_.channels;
-        lay_out(l_, x + at * l_.size(), image((first + at) * p_.groups + group), p_.x_channel, p_.x_strides,
-                channel, channel + 1);
+        format_.lay_out_channels(l_, x + at * l_.size(), image((first + at) * p_.groups + group), channel,
+                                 channel + 1);
       }
     });
   }
 
   // Points [begin, begin + count) of the images from first_image on, as runs; their number.
-  int64_t find_runs(Run* runs, const S* x, int64_t group, int64_t first_image, int64_t begin,
+  int64_t find_runs(Run* runs, const E* x, int64_t group, int64_t first_image, int64_t begin,
                     int64_t count) const {
     const TapAxis &h = l_.axis[1], &w = l_.axis[2];
     int64_t n = 0;
     for (int64_t at = 0; at < count; at += runs[n++].count) {
       const int64_t image = (begin + at) / points(), point = (begin + at) % points();
       const int64_t q[kConvDims] = {point / (h.grid * w.grid), point / w.grid % h.grid, point % w.grid};
-      S* y = p_.y + (first_image + image) * p_.y_image + group * p_.y_group;
+      T* y = p_.y + (first_image + image) * p_.y_image + group * p_.y_group;
       for (int d = 0; d < kConvDims; ++d) y += q[d] * p_.y_strides[d];
       runs[n] = {x + image * l_.size() + q[0] * l_.sheet() + q[1] * l_.extent[2] + q[2], y, at,
                  std::min(w.grid - q[2], count - at)};
@@ -238,7 +288,7 @@ class TapConvolution {
     return n;
   }
 
-  void joined_panel(const S* x, int64_t group, int64_t first_image, int64_t images, int64_t panel,
+  void joined_panel(const E* x, int64_t group, int64_t first_image, int64_t images, int64_t panel,
                     int64_t row_from, int64_t row_to) const {
     const int64_t begin = panel * Blocks::cols, columns = std::min(Blocks::cols, images * points() - begin);
     Run runs[Blocks::cols];
@@ -248,19 +298,19 @@ class TapConvolution {
     Scratch memory(
         static_cast<size_t>((depth_ + 1 + panels_.count * Blocks::rows) * Blocks::cols + Blocks::lanes) *
         sizeof(S));
-    S* packed = memory.as<S>();
-    S* sums = packed + (depth_ + 1) * Blocks::cols;
+    E* packed = memory.as<E>();
+    S* sums = memory.as<S>() + (depth_ + 1) * Blocks::cols;
     for (int64_t k = 0; k < depth_; ++k) {
       // Whole vectors: what they write beyond a run, the next run or row overwrites.
       for (int64_t r = 0; r < count; ++r) {
-        const S* from = runs[r].x + image_offset_[k];
-        S* to = packed + k * Blocks::cols + runs[r].at;
+        const E* from = runs[r].x + image_offset_[k];
+        E* to = packed + k * Blocks::cols + runs[r].at;
         for (int64_t c = 0; c < runs[r].count; c += Blocks::lanes)
           store_vector(to + c, load_vector(from + c));
       }
     }
     alignas(64) S part[Blocks::rows * Blocks::cols];
-    TileArgs<S> t{};
+    TileArgs<E, S> t{};
     t.b_k = Blocks::cols;
     t.a_row = p_.w_row;
     t.a_k = 1;
@@ -270,30 +320,40 @@ class TapConvolution {
         t.k = std::min(kDepth, depth_ - k);
         t.b = packed + k * Blocks::cols;
         t.tile = k == 0 ? sums + first * Blocks::cols : part;
-        if (few_) {
-          t.a = p_.w + group * p_.w_group + first * p_.w_row + k;
-        } else {
-          t.a = filter_ + (group * p_.rows + first) * depth_ + k * rows;
-        }
-        (few_ ? kStridedTiles<S> : kPackedTiles<S>).get(rows, vectors)(t);
+        t.a = filter_step(group, first, rows, k);
+        filter_tiles().get(rows, vectors)(t);
         if (k > 0) add_tile(sums + first * Blocks::cols, part, rows);
       }
     }
     const int64_t row = panels_.start(row_from), rows = panels_.start(row_to) - row;
-    const S* bias = p_.bias ? p_.bias + (group * p_.rows + row) * p_.bias_stride : nullptr;
+    const T* bias = p_.bias ? p_.bias + (group * p_.rows + row) * p_.bias_stride : nullptr;
     for (int64_t r = 0; r < count; ++r)
       store_run(runs[r].y + row * p_.y_row, bias, sums + row * Blocks::cols + runs[r].at, rows,
                 runs[r].count);
   }
 
-  void prepare_columns(S* to) const {
+  // Step k of some rows of the filter, prepared or (for few points) in place, and the kernels for it.
+  const E* filter_step(int64_t group, int64_t first, int64_t rows, int64_t k) const {
+    if constexpr (Format::in_place) {
+      if (few_) return filter_rows(group, first) + k;
+    }
+    return filter_ + (group * p_.rows + first) * depth_ + k * rows;
+  }
+  const TileKernels<E, S>& filter_tiles() const {
+    if constexpr (Format::in_place) {
+      if (few_) return kStridedTiles<S>;
+    }
+    return Format::packed_tiles();
+  }
+
+  void prepare_columns(E* to) const {
     const int64_t panels = ceil_div(p_.rows, Blocks::cols);
     const int64_t grain = std::max<int64_t>(1, kPackGrain / (Blocks::cols * depth_));
     parallel_for(0, p_.groups * panels, grain, [&](int64_t from, int64_t end) {
       for (int64_t i = from; i < end; ++i) {
         const int64_t first = i % panels * Blocks::cols;
-        pack_panel(to + i * depth_ * Blocks::cols, Blocks::cols, std::min(Blocks::cols, p_.rows - first),
-                   depth_, p_.w + i / panels * p_.w_group + first * p_.w_row, p_.w_row, int64_t{1});
+        format_.pack(to + i * depth_ * Blocks::cols, Blocks::cols, std::min(Blocks::cols, p_.rows - first),
+                     filter_rows(i / panels, first), filter_offset_, l_);
       }
     });
   }
@@ -303,10 +363,10 @@ class TapConvolution {
   void few_points() const {
     const int64_t count = p_.batch * points(), panels = ceil_div(p_.rows, Blocks::cols);
     const Panels rows(count, Blocks::rows);
-    Scratch laid_out((static_cast<size_t>(p_.batch * l_.size()) + TapLayout::kSlack) * sizeof(S));
-    Scratch gathered(static_cast<size_t>(count * depth_) * sizeof(S));
-    S* x = laid_out.as<S>();
-    S* packed = gathered.as<S>();
+    Scratch laid_out((static_cast<size_t>(p_.batch * l_.size()) + TapLayout::kSlack) * sizeof(E));
+    Scratch gathered(static_cast<size_t>(count * depth_) * sizeof(E));
+    E* x = laid_out.as<E>();
+    E* packed = gathered.as<E>();
     for (int64_t group = 0; group < p_.groups; ++group) {
       lay_out_images(x, group, 0, p_.batch);
       parallel_for(0, rows.count, 1, [&](int64_t from, int64_t to) {
@@ -329,7 +389,7 @@ class TapConvolution {
   }
 
   // Points [first, first + count), packed as the rows of a product.
-  void gather_points(S* panel, const S* x, int64_t group, int64_t first, int64_t count) const {
+  void gather_points(E* panel, const E* x, int64_t group, int64_t first, int64_t count) const {
     constexpr int64_t kSteps = 128;  // that stay in the L1 from one run to the next
     Run runs[Blocks::rows];
     const int64_t n = find_runs(runs, x, group, 0, first, count);
@@ -338,7 +398,7 @@ class TapConvolution {
       for (int64_t r = 0; r < n; ++r) {
         for (int64_t c = 0; c < runs[r].count; c += Blocks::lanes) {
           const int64_t width = std::min(Blocks::lanes, runs[r].count - c);
-          S* to = panel + runs[r].at + c;
+          E* to = panel + runs[r].at + c;
           for (int64_t step = k; step < end; ++step)
             store_partial(to + step * count, load_vector(runs[r].x + c + image_offset_[step]), width);
         }
@@ -347,13 +407,13 @@ class TapConvolution {
   }
 
   // Some points, packed, with a panel of rows of the result.
-  void points_tile(const S* x, const S* packed, int64_t group, int64_t first, int64_t count,
+  void points_tile(const E* x, const E* packed, int64_t group, int64_t first, int64_t count,
                    int64_t panel) const {
     alignas(64) S tile[Blocks::rows * Blocks::cols];
     alignas(64) S part[Blocks::rows * Blocks::cols];
     const int64_t row = panel * Blocks::cols, rows = std::min(Blocks::cols, p_.rows - row);
-    const TileKernel<S> product = kPackedTiles<S>.get(count, ceil_div(rows, Blocks::lanes));
-    TileArgs<S> t{};
+    const TileKernel<E, S> product = Format::packed_tiles().get(count, ceil_div(rows, Blocks::lanes));
+    TileArgs<E, S> t{};
     t.b_k = Blocks::cols;
     for (int64_t k = 0; k < depth_; k += kDepth) {
       t.k = std::min(kDepth, depth_ - k);
@@ -368,18 +428,18 @@ class TapConvolution {
     for (int64_t r = 0; r < n; ++r) {
       for (int64_t c = 0; c < rows; ++c) {
         const S shift = p_.bias ? p_.bias[(group * p_.rows + row + c) * p_.bias_stride] : S(0);
-        S* y = runs[r].y + (row + c) * p_.y_row;
+        T* y = runs[r].y + (row + c) * p_.y_row;
         for (int64_t i = 0; i < runs[r].count; ++i) {
-          S& to = y[i * p_.y_strides[2]];
-          const S value = tile[(runs[r].at + i) * Blocks::cols + c] * p_.alpha + shift;
-          to = p_.accumulate ? to + value : value;
+          T& to = y[i * p_.y_strides[2]];
+          const S value = tile[(runs[r].at + i) * Blocks::cols + c] * alpha_ + shift;
+          to = static_cast<T>(p_.accumulate ? to + value : value);
         }
       }
     }
   }
 
   // The columns of a tile that are points of the grid, row by row of the grid.
-  void store(S* y, const S* bias, const S* tile, int64_t rows, int64_t column, int64_t columns) const {
+  void store(T* y, const T* bias, const S* tile, int64_t rows, int64_t column, int64_t columns) const {
     const int64_t pitch = l_.extent[2], width = l_.axis[2].grid;
     for (int64_t done = 0; done < columns;) {
       const int64_t h = (column + done) / pitch, w = (column + done) % pitch;
@@ -391,23 +451,26 @@ class TapConvolution {
     }
   }
 
-  void store_run(S* y, const S* bias, const S* tile, int64_t rows, int64_t count) const {
+  void store_run(T* y, const T* bias, const S* tile, int64_t rows, int64_t count) const {
     const int64_t pitch = p_.y_strides[2];
     for (int64_t i = 0; i < rows; ++i, y += p_.y_row, tile += Blocks::cols) {
       const S shift = bias ? bias[i * p_.bias_stride] : S(0);
-      int64_t j = 0;
-      if (pitch == 1 && !p_.accumulate) {
-        for (; j + kLanes<S> <= count; j += kLanes<S>)
-          store_vector(y + j, load_vector(tile + j) * p_.alpha + shift);
-        if (j < count) store_partial(y + j, load_vector(tile + j) * p_.alpha + shift, count - j);
-        continue;
-      }
-      for (; j < count; ++j) {
-        S value = tile[j] * p_.alpha + shift;
-        if (p_.accumulate) value += y[j * pitch];
-        y[j * pitch] = value;
+      for (int64_t j = 0; j < count; j += Blocks::lanes) {
+        const auto sums = load_vector(tile + j) * alpha_ + shift;
+        if (pitch == 1 && !p_.accumulate) {
+          Format::store(y + j, sums, count - j);
+        } else {
+          store_lanes(y + j * pitch, sums, std::min(Blocks::lanes, count - j));
+        }
       }
     }
+  }
+
+  CT_INLINE void store_lanes(T* y, typename Simd<S>::Vector sums, int64_t count) const {
+    alignas(64) T lane[Blocks::lanes];
+    Format::store(lane, sums, Blocks::lanes);
+    for (int64_t l = 0; l < count; ++l, y += p_.y_strides[2])
+      *y = p_.accumulate ? static_cast<T>(*y + lane[l]) : lane[l];
   }
 
   // Elements to pack, and multiply-adds, that are worth a thread; multiply-adds of an image that is worth all
@@ -421,15 +484,26 @@ class TapConvolution {
   // Elements of the image in one block: 512 KB of floats in an L2 of 1 MB or more.
   static constexpr int64_t kBlockElements = 1 << 17;
 
-  const TapProduct<S> p_;
-  const TapLayout& l_;
+  const TapProduct<T> p_;
+  const Format format_;
+  const TapLayout l_;  // of elements
   const Panels panels_;
   const int64_t depth_, tiles_;
   const Scratch offsets_;
   int64_t *image_offset_, *filter_offset_;
+  const S alpha_ = static_cast<S>(p_.alpha);
   bool few_;
-  const S* filter_ = nullptr;
+  const E* filter_ = nullptr;
 };
+
+// Calls method.run() with a filter that is prepared already, or null: then it prepares one for this use.
+template <class Method, class E>
+bool run_with_filter(Method& method, const E* prepared) {
+  if (prepared || method.reads_in_place()) return method.run(prepared);
+  Scratch filter(static_cast<size_t>(method.prepared_elements()) * sizeof(E));
+  method.prepare(filter.as<E>());
+  return method.run(filter.as<E>());
+}
 
 }  // namespace
 }  // namespace ctorch::CT_ISA

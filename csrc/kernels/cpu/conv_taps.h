@@ -152,61 +152,82 @@ CT_INLINE void store_evens(S* to, typename Simd<S>::Vector v, int64_t count) {
   for (int64_t l = 0; l < count; ++l) to[2 * l] = v[l];
 }
 
-// One padded row of a plane: points step * i + start of a row of x that has `size` elements, `stride` apart.
-template <class S>
-CT_INLINE void lay_out_row(S* to, int64_t extent, const S* x, int64_t size, int64_t stride, int64_t step,
-                           int64_t start) {
+// One padded row of a plane, the points step * i + start of a row of `size` elements: copy(to, first, count)
+// writes those that exist, from point `first` on.
+template <class E, class Copy>
+CT_INLINE void padded_row(E* to, int64_t extent, int64_t size, int64_t step, int64_t start, Copy&& copy) {
   const int64_t low = std::clamp<int64_t>(start >= 0 ? 0 : ceil_div(-start, step), 0, extent);
   const int64_t high = std::clamp<int64_t>(size > start ? ceil_div(size - start, step) : 0, low, extent);
-  for (int64_t i = 0; i < low; ++i) to[i] = S(0);
-  const S* from = x + start * stride;
-  const int64_t pitch = step * stride;
-  int64_t i = low;
+  for (int64_t i = 0; i < low; ++i) to[i] = E(0);
+  copy(to + low, start + low * step, high - low);
+  for (int64_t i = high; i < extent; ++i) to[i] = E(0);
+}
+
+// `count` elements of x, `pitch` apart.
+template <class S>
+CT_INLINE void copy_points(S* to, const S* x, int64_t pitch, int64_t count) {
   constexpr int64_t lanes = kLanes<S>;
+  int64_t i = 0;
   if (pitch == 1) {
-    for (; i + lanes <= high; i += lanes) store_vector(to + i, load_vector(from + i));
+    for (; i + lanes <= count; i += lanes) store_vector(to + i, load_vector(x + i));
   }
   if constexpr (std::is_floating_point_v<S>) {
     if (pitch == 1) {
-      if (i < high) store_partial(to + i, load_partial(from + i, high - i), high - i);
-      i = high;
+      if (i < count) store_partial(to + i, load_partial(x + i, count - i), count - i);
+      i = count;
     } else if (pitch == 2) {
-      for (; i + lanes < high; i += lanes) store_vector(to + i, load_evens(from + 2 * i, high - i));
-      if (i < high) store_partial(to + i, load_evens(from + 2 * i, high - i), high - i);
-      i = high;
+      for (; i + lanes < count; i += lanes) store_vector(to + i, load_evens(x + 2 * i, count - i));
+      if (i < count) store_partial(to + i, load_evens(x + 2 * i, count - i), count - i);
+      i = count;
     }
   }
-  for (; i < high; ++i) to[i] = from[i * pitch];
-  for (i = high; i < extent; ++i) to[i] = S(0);
+  for (; i < count; ++i) to[i] = x[i * pitch];
+}
+
+// A padded row from a row of x, whose elements are `stride` apart.
+template <class S>
+CT_INLINE void lay_out_row(S* to, int64_t extent, const S* x, int64_t size, int64_t stride, int64_t step,
+                           int64_t start) {
+  padded_row(to, extent, size, step, start, [&](S* row, int64_t first, int64_t count) {
+    copy_points(row, x + first * stride, step * stride, count);
+  });
+}
+
+// Calls write(row, at, start) for the rows of a channel that hold points of the image, at the offset `at`,
+// and fills the others with zeros.
+template <class E, class Write>
+CT_INLINE void lay_out_channel(const TapLayout& l, E* row, const int64_t* x_strides, Write&& write) {
+  const TapAxis *a = l.axis, &b = l.axis[1], &w = l.axis[2];
+  for (int64_t pd = 0; pd < a->phases; ++pd) {
+    for (int64_t ph = 0; ph < b.phases; ++ph) {
+      for (int64_t pw = 0; pw < w.phases; ++pw) {
+        const int64_t d0 = a->first + a->phase_of_slot(pd), h0 = b.first + b.phase_of_slot(ph),
+                      w0 = w.first + w.phase_of_slot(pw);
+        for (int64_t i = 0; i < l.extent[0]; ++i) {
+          const int64_t xd = a->step * i + d0;
+          for (int64_t j = 0; j < l.extent[1]; ++j, row += l.extent[2]) {
+            const int64_t xh = b.step * j + h0;
+            if (xd < 0 || xd >= a->x_size || xh < 0 || xh >= b.x_size) {
+              for (int64_t q = 0; q < l.extent[2]; ++q) row[q] = E(0);
+            } else {
+              write(row, xd * x_strides[0] + xh * x_strides[1], w0);
+            }
+          }
+        }
+      }
+    }
+  }
 }
 
 // Channels [from, to) of an image.
 template <class S>
 void lay_out(const TapLayout& l, S* to, const S* x, int64_t x_channel, const int64_t* x_strides, int64_t from,
              int64_t end) {
-  const TapAxis *a = l.axis, &b = l.axis[1], &w = l.axis[2];
+  const TapAxis& w = l.axis[2];
   for (int64_t c = from; c < end; ++c) {
-    S* row = to + c * l.channel;
-    for (int64_t pd = 0; pd < a->phases; ++pd) {
-      for (int64_t ph = 0; ph < b.phases; ++ph) {
-        for (int64_t pw = 0; pw < w.phases; ++pw) {
-          const int64_t d0 = a->first + a->phase_of_slot(pd), h0 = b.first + b.phase_of_slot(ph),
-                        w0 = w.first + w.phase_of_slot(pw);
-          for (int64_t i = 0; i < l.extent[0]; ++i) {
-            const int64_t xd = a->step * i + d0;
-            for (int64_t j = 0; j < l.extent[1]; ++j, row += l.extent[2]) {
-              const int64_t xh = b.step * j + h0;
-              if (xd < 0 || xd >= a->x_size || xh < 0 || xh >= b.x_size) {
-                for (int64_t q = 0; q < l.extent[2]; ++q) row[q] = S(0);
-              } else {
-                lay_out_row(row, l.extent[2], x + c * x_channel + xd * x_strides[0] + xh * x_strides[1],
-                            w.x_size, x_strides[2], w.step, w0);
-              }
-            }
-          }
-        }
-      }
-    }
+    lay_out_channel(l, to + c * l.channel, x_strides, [&](S* row, int64_t at, int64_t start) {
+      lay_out_row(row, l.extent[2], x + c * x_channel + at, w.x_size, x_strides[2], w.step, start);
+    });
   }
 }
 
@@ -216,19 +237,6 @@ inline bool is_dense(const int64_t* offset, int64_t depth) {
   bool dense = true;
   for (int64_t k = 0; k < depth; ++k) dense = dense && offset[k] == k;
   return dense;
-}
-
-// The filter as panels of rows: element (row i of the panel, k) at panel[k * rows + i].
-template <class S>
-void pack_filter(S* packed, const Panels& panels, int64_t panel, const S* w, int64_t w_row,
-                 const int64_t* offset, int64_t depth) {
-  const int64_t first = panels.start(panel), rows = panels.rows(panel);
-  S* to = packed + first * depth;
-  const S* from = w + first * w_row;
-  if (is_dense(offset, depth)) return pack_panel(to, rows, rows, depth, from, w_row, int64_t{1});
-  for (int64_t k = 0; k < depth; ++k) {
-    for (int64_t i = 0; i < rows; ++i) to[k * rows + i] = from[i * w_row + offset[k]];
-  }
 }
 
 }  // namespace

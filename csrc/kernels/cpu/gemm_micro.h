@@ -85,7 +85,8 @@ template <class S, int NV>
 struct RowsB {
   const S* p;
   int64_t k;
-  CT_INLINE explicit RowsB(const TileArgs<S>& t) : p(t.b), k(t.b_k) {}
+  template <class Sum>
+  CT_INLINE explicit RowsB(const TileArgs<S, Sum>& t) : p(t.b), k(t.b_k) {}
   CT_INLINE const S* row() const { return p; }
   CT_INLINE void step() { p += k; }
 };
@@ -93,7 +94,8 @@ template <class S, int NV>
 struct GatheredB {
   const S* p;
   const int64_t* offset;
-  CT_INLINE explicit GatheredB(const TileArgs<S>& t) : p(t.b), offset(t.offset) {}
+  template <class Sum>
+  CT_INLINE explicit GatheredB(const TileArgs<S, Sum>& t) : p(t.b), offset(t.offset) {}
   CT_INLINE const S* row() const { return p + *offset; }
   CT_INLINE void step() { ++offset; }
 };

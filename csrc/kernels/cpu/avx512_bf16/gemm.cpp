@@ -1,28 +1,14 @@
-// Products of bfloat16 with VDPBF16PS: a lane of 32 bits holds two neighbours in k, and a multiply-add of
-// lanes adds two products to a float. (Twice the products per instruction of the plain kernels, which convert
-// to float first.)
+// Products of bfloat16, and of floats where bfloat16 is precise enough: in pairs of neighbours in k.
 #include "kernels/gemm.h"
 
-#include <immintrin.h>
-
+#include "kernels/cpu/avx512_bf16/pairs.h"
 #include "kernels/cpu/gemm_loops.h"
 
 namespace ctorch::CT_ISA {
+
+extern const TileKernels<Pair, float> kPackedPairTiles = make_pair_tiles<RowsB>(TileWidths());
+
 namespace {
-
-// Elements p and p + 1 of a row, the first in the lower half; beyond an odd k, 0.
-using Pair = uint32_t;
-
-CT_INLINE Pair pair_of(BFloat16 first, BFloat16 second) {
-  return first.bits | static_cast<Pair>(second.bits) << 16;
-}
-
-// Zeros for the rows that a panel has and the strip has not.
-void fill_missing(Pair* panel, int64_t width, int64_t rows, int64_t steps) {
-  for (int64_t p = 0; p < steps && rows < width; ++p) {
-    for (int64_t i = rows; i < width; ++i) panel[p * width + i] = 0;
-  }
-}
 
 // Element (i, p) of the strip at src[i * row + p * k_stride]; pair (i, p / 2) goes to panel[p / 2 * width +
 // i].
@@ -99,41 +85,6 @@ void pack_pairs(Pair* panel, int64_t width, int64_t rows, int64_t k, const float
   fill_missing(panel, width, rows, whole + k % 2);
 }
 
-template <int MR, int NV>
-void pair_tile(const TileArgs<Pair, float>& t) {
-  using Vector = Simd<float>::Vector;
-  Vector acc[MR][NV] = {};
-  const Pair *a = t.a, *b = t.b;
-  for (int64_t p = t.k; p > 0; --p) {
-    __m512bh bv[NV];
-#pragma GCC unroll 4
-    for (int j = 0; j < NV; ++j) bv[j] = reinterpret_cast<__m512bh>(load_vector(b + j * kLanes<Pair>));
-#pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i) {
-      const auto av = reinterpret_cast<__m512bh>(_mm512_set1_epi32(static_cast<int>(a[i])));
-#pragma GCC unroll 4
-      for (int j = 0; j < NV; ++j)
-        acc[i][j] =
-            reinterpret_cast<Vector>(_mm512_dpbf16_ps(reinterpret_cast<__m512>(acc[i][j]), av, bv[j]));
-    }
-    a += MR;
-    b += t.b_k;
-  }
-  store_tile<float, MR, NV>(acc, t.tile, t.tile_row);
-}
-
-template <int NV, int... I>
-constexpr void fill_row(TileKernels<Pair, float>& k, std::integer_sequence<int, I...>) {
-  ((k.table[NV - 1][I] = &pair_tile<I + 1, NV>), ...);
-}
-template <int... J>
-constexpr TileKernels<Pair, float> make_pair_tiles(std::integer_sequence<int, J...>) {
-  TileKernels<Pair, float> k{};
-  (fill_row<J + 1>(k, std::make_integer_sequence<int, GemmBlocks<float>::rows>()), ...);
-  return k;
-}
-constexpr TileKernels<Pair, float> kPairTiles = make_pair_tiles(TileWidths());
-
 // Of operands T. Sums of several blocks of k have room in a result of floats, not in one of bfloat16.
 template <class T>
 struct PairFormat {
@@ -150,7 +101,7 @@ struct PairFormat {
                    int64_t k_stride) {
     pack_pairs(panel, width, rows, k, src, row, k_stride);
   }
-  static constexpr const TileKernels<Pair, float>& packed_tiles() { return kPairTiles; }
+  static const TileKernels<Pair, float>& packed_tiles() { return kPackedPairTiles; }
 };
 
 void product(Product<float, float> q) {

@@ -1,0 +1,185 @@
+// Convolutions of bfloat16 as sums over taps of pairs of channels.
+#include "kernels/cpu/avx512_bf16/pairs.h"
+#include "kernels/cpu/conv_products.h"
+#include "kernels/cpu/winograd_tiles.h"
+
+namespace ctorch::CT_ISA {
+namespace {
+
+constexpr TileKernels<Pair, float> kGatheredPairTiles = make_pair_tiles<GatheredB>(TileWidths());
+
+// `count` elements, at most kLanes<Pair>, kPitch (1 or 2) apart, each in the lower half of a lane.
+template <int kPitch>
+CT_INLINE Simd<Pair>::Vector load_lower_halves(const BFloat16* p, int64_t count) {
+  typedef uint16_t Narrow __attribute__((vector_size(kVectorBytes / 2)));
+  if constexpr (kPitch == 2) {
+    const auto evens = static_cast<__mmask32>(0x55555555u & ((uint64_t{1} << 2 * count) - 1));
+    return reinterpret_cast<Simd<Pair>::Vector>(_mm512_maskz_loadu_epi16(evens, p));
+  } else {
+    const auto first = static_cast<__mmask16>((1u << count) - 1);
+    return __builtin_convertvector(reinterpret_cast<Narrow>(_mm256_maskz_loadu_epi16(first, p)),
+                                   Simd<Pair>::Vector);
+  }
+}
+
+// Pairs of the elements of two rows, or of one and zeros.
+template <int kPitch>
+void pair_rows(Pair* to, const BFloat16* first, const BFloat16* second, int64_t count) {
+  constexpr int64_t lanes = kLanes<Pair>;
+  for (int64_t i = 0; i < count; i += lanes) {
+    const int64_t n = std::min(lanes, count - i);
+    Simd<Pair>::Vector pairs = load_lower_halves<kPitch>(first + i * kPitch, n);
+    if (second) pairs |= load_lower_halves<kPitch>(second + i * kPitch, n) << 16;
+    store_partial(to + i, pairs, n);
+  }
+}
+
+// The format in which an element is a pair of neighbouring channels.
+struct PairTaps {
+  using Input = BFloat16;
+  using Element = Pair;
+  using Sum = float;
+  static constexpr int64_t step = 2;
+  static constexpr bool in_place = false;
+
+  const TapProduct<BFloat16>& p;
+
+  // The second channel of a pair, where the first of it lies at `first`; null beyond an odd number of them.
+  const BFloat16* second(int64_t pair, const BFloat16* first, int64_t channel_stride) const {
+    return 2 * pair + 1 < p.layout.channels ? first + channel_stride : nullptr;
+  }
+
+  void lay_out_channels(const TapLayout& l, Pair* to, const BFloat16* x, int64_t from, int64_t end) const {
+    const TapAxis& w = l.axis[2];
+    const int64_t stride = p.x_strides[2], pitch = w.step * stride;
+    for (int64_t c = from; c < end; ++c) {
+      const BFloat16* channel = x + 2 * c * p.x_channel;
+      lay_out_channel(l, to + c * l.channel, p.x_strides, [&](Pair* row, int64_t at, int64_t start) {
+        padded_row(row, l.extent[2], w.x_size, w.step, start,
+                   [&](Pair* points, int64_t point, int64_t count) {
+                     const BFloat16* first = channel + at + point * stride;
+                     pair_points(points, first, second(c, first, p.x_channel), pitch, count);
+                   });
+      });
+    }
+  }
+  static CT_INLINE void pair_points(Pair* to, const BFloat16* first, const BFloat16* second, int64_t pitch,
+                                    int64_t count) {
+    if (pitch == 1) return pair_rows<1>(to, first, second, count);
+    if (pitch == 2) return pair_rows<2>(to, first, second, count);
+    for (int64_t i = 0; i < count; ++i)
+      to[i] = pair_of(first[i * pitch], second ? second[i * pitch] : BFloat16{});
+  }
+
+  // Rows are brought into pairs, some at a time, and transposed.
+  void pack(Pair* panel, int64_t width, int64_t rows, const BFloat16* w, const int64_t* offset,
+            const TapLayout& l) const {
+    constexpr int64_t kRun = 256, lanes = kLanes<Pair>;
+    const bool dense = is_dense(offset, l.taps);
+    const int64_t channels = std::clamp<int64_t>(kRun / l.taps, 1, l.channels);  // at a time
+    Scratch memory(static_cast<size_t>(lanes * channels * l.taps) * sizeof(Pair));
+    Pair* run = memory.as<Pair>();
+    for (int64_t c = 0; c < l.channels; c += channels) {
+      const int64_t n = std::min(channels, l.channels - c), k = c * l.taps;
+      for (int64_t i = 0; i < width; i += lanes) {
+        const int64_t count = std::clamp<int64_t>(rows - i, 0, lanes);
+        for (int64_t r = 0; r < count; ++r)
+          pair_taps(run + r * n * l.taps, w + (i + r) * p.w_row, offset, l.taps, dense, c, c + n);
+        pack_rows_along_k<Pair>(panel + k * width + i, width, count, n * l.taps, run, n * l.taps);
+      }
+    }
+    fill_missing(panel, width, rows, l.depth());
+  }
+  // The taps of pairs [from, end) of channels, of one row of the filter.
+  void pair_taps(Pair* to, const BFloat16* w, const int64_t* offset, int64_t taps, bool dense, int64_t from,
+                 int64_t end) const {
+    for (int64_t c = from; c < end; ++c, to += taps) {
+      const BFloat16* first = w + 2 * c * p.w_strides[0];
+      const BFloat16* other = second(c, first, p.w_strides[0]);
+      if (dense) {
+        pair_rows<1>(to, first, other, taps);
+        continue;
+      }
+      for (int64_t t = 0; t < taps; ++t)
+        to[t] = pair_of(first[offset[t]], other ? other[offset[t]] : BFloat16{});
+    }
+  }
+
+  static CT_INLINE void store(BFloat16* y, Simd<float>::Vector v, int64_t count) {
+    if (count >= kLanes<float>) return store_converted(y, v);
+    alignas(32) BFloat16 lane[kLanes<float>];
+    store_converted(lane, v);
+    _mm256_mask_storeu_epi16(y, static_cast<__mmask16>((1u << count) - 1),
+                             _mm256_load_si256(reinterpret_cast<const __m256i*>(lane)));
+  }
+  static const TileKernels<Pair, float>& gathered_tiles() { return kGatheredPairTiles; }
+  static const TileKernels<Pair, float>& packed_tiles() { return kPackedPairTiles; }
+};
+
+using PairConvolution = TapConvolution<PairTaps>;
+
+// Of the other levels: for other types.
+ConvTable g_plain;
+
+// Against float copies, whose multiply-adds cost twice as much, but Winograd's method needs a fraction of
+// them: measured, it wins from a third on (3 x 3 at stride 1; not at stride 2, nor for images of 7 x 7). Few
+// channels leave register tiles and pairs partly empty.
+bool wins(const TapProduct<BFloat16>& p) {
+  constexpr int64_t kFewest = 8;
+  constexpr double kGain = 3;
+  const TapLayout& l = p.layout;
+  if (p.rows < kFewest || l.channels < kFewest) return false;
+  const WinogradTiles tiles(l, p.batch);
+  const WinogradTerms terms(l, tiles);
+  const int64_t points = p.batch * l.axis[0].grid * ceil_div(l.columns(), kLanes<float>) * kLanes<float>;
+  return !winograd_wins(l, tiles, terms, p.rows, points, kGain);
+}
+
+bool takes(const ConvArgs& g, bool backward) {
+  if (g.dtype != DType::bfloat16) return g_plain.takes(g, backward);
+  bool all = true;
+  for_each_product<BFloat16>(g, backward, [&](const TapProduct<BFloat16>& p) { all = all && wins(p); });
+  return all;
+}
+
+void run(const ConvArgs& g, bool backward) {
+  FlushDenormals flush;
+  const Pair* prepared = static_cast<const Pair*>(g.prepared);
+  for_each_product<BFloat16>(g, backward, [&](const TapProduct<BFloat16>& p) {
+    PairConvolution method(p);
+    run_with_filter(method, prepared);
+    if (prepared) prepared += method.prepared_elements();
+  });
+}
+void forward(const ConvArgs& g) { g.dtype == DType::bfloat16 ? run(g, false) : g_plain.forward(g); }
+void backward_x(const ConvArgs& g) { g.dtype == DType::bfloat16 ? run(g, true) : g_plain.backward_x(g); }
+
+ConvForm form(const ConvArgs& g, bool backward) {
+  if (g.dtype != DType::bfloat16) return g_plain.form(g, backward);
+  return total_form<BFloat16>(g, backward, [](const TapProduct<BFloat16>& p) -> ConvForm {
+    const PairConvolution method(p);
+    return {method.prepared_elements() * static_cast<int64_t>(sizeof(Pair)), method.kind()};
+  });
+}
+void prepare(const ConvArgs& g, bool backward, void* to) {
+  if (g.dtype != DType::bfloat16) return g_plain.prepare(g, backward, to);
+  for_each_product<BFloat16>(g, backward,
+                             [at = static_cast<Pair*>(to)](const TapProduct<BFloat16>& p) mutable {
+                               const PairConvolution method(p);
+                               method.prepare(at);
+                               at += method.prepared_elements();
+                             });
+}
+
+}  // namespace
+
+void fill_conv(ConvTable& table) {
+  g_plain = table;
+  table.forward = forward;
+  table.backward_x = backward_x;
+  table.takes = takes;
+  table.form = form;
+  table.prepare = prepare;
+}
+
+}  // namespace ctorch::CT_ISA

@@ -1,0 +1,68 @@
+// Sums of products of bfloat16 with VDPBF16PS: a lane of 32 bits holds two neighbours in k, and a
+// multiply-add of lanes adds two products to a float. (Twice the products per instruction of the plain
+// kernels, which convert to float first.)
+#pragma once
+
+#include <immintrin.h>
+
+#include "kernels/cpu/gemm_micro.h"
+
+namespace ctorch::CT_ISA {
+
+// Elements p and p + 1 of a row, the first in the lower half; beyond an odd k, 0.
+using Pair = uint32_t;
+
+// Both sides packed; compiled once, with gemm.cpp.
+extern const TileKernels<Pair, float> kPackedPairTiles;
+
+namespace {
+
+CT_INLINE Pair pair_of(BFloat16 first, BFloat16 second) {
+  return first.bits | static_cast<Pair>(second.bits) << 16;
+}
+
+// Zeros for the rows that a panel has and the strip has not.
+inline void fill_missing(Pair* panel, int64_t width, int64_t rows, int64_t steps) {
+  for (int64_t p = 0; p < steps && rows < width; ++p) {
+    for (int64_t i = rows; i < width; ++i) panel[p * width + i] = 0;
+  }
+}
+
+template <int MR, int NV, class B>
+void pair_tile(const TileArgs<Pair, float>& t) {
+  using Vector = Simd<float>::Vector;
+  Vector acc[MR][NV] = {};
+  const Pair* a = t.a;
+  B b(t);
+  for (int64_t p = t.k; p > 0; --p) {
+    __m512bh bv[NV];
+    const Pair* row = b.row();
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; ++j) bv[j] = reinterpret_cast<__m512bh>(load_vector(row + j * kLanes<Pair>));
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+      const auto av = reinterpret_cast<__m512bh>(_mm512_set1_epi32(static_cast<int>(a[i])));
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; ++j)
+        acc[i][j] =
+            reinterpret_cast<Vector>(_mm512_dpbf16_ps(reinterpret_cast<__m512>(acc[i][j]), av, bv[j]));
+    }
+    a += MR;
+    b.step();
+  }
+  store_tile<float, MR, NV>(acc, t.tile, t.tile_row);
+}
+
+template <template <class, int> class B, int NV, int... I>
+constexpr void fill_pair_row(TileKernels<Pair, float>& k, std::integer_sequence<int, I...>) {
+  ((k.table[NV - 1][I] = &pair_tile<I + 1, NV, B<Pair, NV>>), ...);
+}
+template <template <class, int> class B, int... J>
+constexpr TileKernels<Pair, float> make_pair_tiles(std::integer_sequence<int, J...>) {
+  TileKernels<Pair, float> k{};
+  (fill_pair_row<B, J + 1>(k, std::make_integer_sequence<int, GemmBlocks<float>::rows>()), ...);
+  return k;
+}
+
+}  // namespace
+}  // namespace ctorch::CT_ISA
