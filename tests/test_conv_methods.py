@@ -169,6 +169,72 @@ def test_half_types_are_rounded_once(x_shape, w_shape, options, dtype, channels_
     check("conv2d", x_shape, w_shape, 1.1 * unit, dtype, channels_last, **options)
 
 
+PAIR_CASES = {
+    "odd channels": ("conv2d", (2, 33, 13, 19), (35, 33, 5, 5), {"padding": 2}),
+    "fewest channels": ("conv2d", (2, 8, 13, 19), (9, 8, 5, 5), {"padding": 2}),
+    "stride 2": ("conv2d", (16, 33, 15, 22), (70, 33, 3, 3), {"stride": 2, "padding": 1}),
+    "stride 2, a single image": ("conv2d", (1, 33, 30, 31), (70, 33, 3, 3), {"stride": 2, "padding": 1}),
+    "stride 2 in columns": ("conv2d", (2, 32, 15, 71), (24, 32, 3, 5), {"stride": (1, 2), "padding": (0, 3)}),
+    "stride 3": ("conv2d", (2, 20, 25, 26), (31, 20, 5, 4), {"stride": 3}),
+    "1 x 1, stride 2": ("conv2d", (2, 31, 17, 17), (64, 31, 1, 1), {"stride": 2}),
+    "dilation": ("conv2d", (2, 17, 21, 24), (16, 17, 5, 5), {"padding": 4, "dilation": (2, 3)}),
+    "groups": ("conv2d", (3, 39, 14, 14), (60, 13, 5, 5), {"padding": 2, "groups": 3}),
+    "joined images": ("conv2d", (16, 70, 7, 7), (130, 70, 3, 3), {"padding": 1}),
+    "few points": ("conv2d", (1, 71, 7, 7), (130, 71, 5, 5), {"padding": 2}),
+    "few points, groups": ("conv2d", (2, 46, 7, 7), (150, 23, 5, 5), {"padding": 2, "groups": 2}),
+    "long sums": ("conv2d", (2, 257, 9, 9), (20, 257, 5, 5), {"padding": 2}),
+    "in one dimension": ("conv1d", (2, 19, 70), (32, 19, 7), {"padding": 3}),
+    "in depth": ("conv3d", (2, 17, 5, 9, 13), (20, 17, 3, 3, 3), {"padding": 1, "stride": (1, 2, 1)}),
+    "transposed": ("conv_transpose2d", (2, 33, 8, 9), (33, 35, 5, 5), {"stride": 2, "padding": 2}),
+    "transposed, groups": ("conv_transpose2d", (2, 40, 8, 9), (40, 19, 4, 4), {"stride": 3, "groups": 2}),
+}
+
+
+@pytest.mark.parametrize(("name", "channels_last"), layouts(PAIR_CASES))
+def test_bfloat16_in_pairs_of_channels(name, channels_last):
+    """Half a unit of the type's precision, and what the rounding of the result's gradient adds."""
+    case, x_shape, w_shape, options = PAIR_CASES[name]
+    check(case, x_shape, w_shape, 1.1 * 2.0**-8, "bfloat16", channels_last, **options)
+
+
+@pytest.mark.parametrize("name", PAIR_CASES)
+def test_bfloat16_is_rounded_once_from_a_float_sum(name):
+    """Each element by itself, also with a filter that is kept prepared (from the second time on)."""
+    case, x_shape, w_shape, options = PAIR_CASES[name]
+    rng = np.random.default_rng(5)
+    channels = w_shape[1] * options.get("groups", 1) if "transpose" in case else w_shape[0]
+    x, w, b = (torch.tensor(rng.standard_normal(s)).bfloat16() for s in (x_shape, w_shape, channels))
+    wanted = getattr(torch.nn.functional, case)(x.double(), w.double(), b.double(), **options)
+    sizes = getattr(torch.nn.functional, case)(
+        x.double().abs(), w.double().abs(), b.double().abs(), **options
+    )
+    ours = [ctorch.tensor(t.float().numpy()).bfloat16() for t in (x, w, b)]
+    with ctorch.no_grad():
+        found = [getattr(ctorch.nn.functional, case)(*ours, **options).double().numpy() for _ in range(3)]
+    bound = 2.0**-8 * wanted.abs() + TAPS * sizes
+    for y in found:
+        assert (np.abs(y - wanted.numpy()) <= bound.numpy()).all()
+
+
+@pytest.mark.parametrize("where", ["image", "filter"])
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_special_values_in_pairs_of_channels(where, value):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 33, 20, 22), dtype=np.float32)
+    w = rng.standard_normal((34, 33, 5, 5), dtype=np.float32)
+    if where == "image":
+        x[0, 32, 5, 7] = value
+    else:
+        w[1, 2, 2, 2] = value  # a tap that meets no padding
+    b = np.zeros(34, np.float32)
+    options = {"padding": 2, "stride": 2}
+    got = results(ctorch, ctorch.bfloat16, "conv2d", False, x, w, b, options)
+    wanted = results(torch, torch.bfloat16, "conv2d", False, x, w, b, options)
+    for a, r in zip(got, wanted):
+        assert (np.isnan(a) == np.isnan(r)).all()
+        assert (np.isposinf(a) == np.isposinf(r)).all() and (np.isneginf(a) == np.isneginf(r)).all()
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("value", [float("inf"), float("nan"), 3e38])
 @pytest.mark.parametrize("where", ["image", "filter"])
@@ -194,7 +260,8 @@ def test_special_values_reach_what_they_touch(where, value, stride):
         np.testing.assert_allclose(a[near], r[near], atol=WINOGRAD * np.abs(r[near]).max())
 
 
-def test_the_same_bits_for_every_number_of_threads():
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_same_bits_for_every_number_of_threads(dtype):
     rng = np.random.default_rng(1)
     threads = ctorch.get_num_threads()
     try:
@@ -204,6 +271,8 @@ def test_the_same_bits_for_every_number_of_threads():
             ((5, 40, 60, 58), (50, 40, 3, 3), {"padding": 1, "stride": 2}),
             ((1, 40, 60, 58), (50, 40, 3, 3), {"padding": 1, "stride": 2}),
             ((5, 70, 7, 7), (130, 70, 3, 3), {"stride": 2}),
+            ((1, 70, 7, 7), (130, 70, 5, 5), {"padding": 2}),
+            ((5, 40, 15, 17), (50, 40, 5, 5), {"padding": 2}),
             ((5, 40, 15, 17), (40, 1, 3, 3), {"groups": 40}),
         ):
             x, w = (rng.standard_normal(s, dtype=np.float32) for s in (x_shape, w_shape))
@@ -212,7 +281,9 @@ def test_the_same_bits_for_every_number_of_threads():
                 found = []
                 for n in (1, 2, 3):
                     ctorch.set_num_threads(n)
-                    found.append(results(ctorch, ctorch.float32, "conv2d", channels_last, x, w, b, options))
+                    found.append(
+                        results(ctorch, getattr(ctorch, dtype), "conv2d", channels_last, x, w, b, options)
+                    )
                 for other in found[1:]:
                     assert all((one == two).all() for one, two in zip(found[0], other))
     finally:
