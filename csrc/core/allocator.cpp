@@ -60,8 +60,6 @@ constexpr size_t class_bytes(int index) {
   return (size_t{512} << octave) + (size_t{128} << octave) * static_cast<size_t>(quarter + 1);
 }
 
-constexpr size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
-
 // ---- statistics
 // ------------------------------------------------------------------------------------------------------
 enum Count {

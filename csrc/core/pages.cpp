@@ -17,8 +17,6 @@ constexpr size_t kLongRun = 2 * kHugePage;
 // Addresses cost nothing before they are touched; mapping them takes some microseconds.
 constexpr size_t kRegion = 8 * kHugePage;
 
-constexpr size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
-
 // Fresh pages that begin at a huge page and ask for huge pages; null if there are none.
 void* map_huge(size_t bytes) {
   const size_t padded = bytes + kHugePage;

@@ -8,6 +8,7 @@
 namespace ctorch {
 
 inline constexpr size_t kPage = 4096;
+constexpr size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
 // Memory and swap of the machine: a request for more can never be filled, though a system that promises
 // freely grants it.
