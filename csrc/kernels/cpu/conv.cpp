@@ -77,19 +77,10 @@ void backward_x(const ConvArgs& g, const Parts& parts) {
 template <class S>
 void backward_w(const ConvArgs& g, const Parts& parts) {
   Scratch memory(TapTable::bytes(g.w_size));
-  const TapTable table(memory.as<int64_t>(), g.w_size);
-  const int64_t scale = parts.scale, x_group = g.x_channels / g.groups, y_group = g.y_channels / g.groups;
   FilterProduct<S> p{};
-  p.layout = forward_layout(g, table);
-  p.batch = g.batch, p.groups = g.groups, p.cols = y_group;
-  p.x = part<S>(g.x, parts.x), p.w = part<S>(g.w, parts.w), p.y = part<S>(g.y, parts.y);
-  p.x_image = scale * g.x_strides[0], p.x_channel = scale * g.x_strides[1], p.x_group = x_group * p.x_channel;
-  p.y_image = scale * g.y_strides[0], p.y_channel = scale * g.y_strides[1], p.y_group = y_group * p.y_channel;
-  p.w_col = scale * g.w_strides[0], p.w_group = y_group * p.w_col;
-  for (int d = 0; d < 1 + kConvDims; ++d) p.w_strides[d] = scale * g.w_strides[1 + d];
-  for (int d = 0; d < kConvDims; ++d)
-    p.x_strides[d] = scale * g.x_strides[2 + d], p.y_strides[d] = scale * g.y_strides[2 + d];
-  p.alpha = static_cast<S>(parts.sign), p.accumulate = parts.accumulate;
+  place_forward<S>(p, g, parts, TapTable(memory.as<int64_t>(), g.w_size));
+  p.cols = g.y_channels / g.groups;
+  p.y_channel = parts.scale * g.y_strides[1], p.w_col = parts.scale * g.w_strides[0];
   if constexpr (std::is_same_v<S, float>) {
     WinogradFilterGradient fast(p);
     if (fast.wins() && fast.run()) return;

@@ -88,6 +88,23 @@ const S* bias_part(const ConvArgs& g, const Parts& parts, int which) {
   return g.bias && !parts.accumulate ? static_cast<const S*>(g.bias) + which : nullptr;
 }
 
+// Where the tensors lie for a sum over the taps of the forward direction: that of the result, or of the
+// gradient of the filter.
+template <class S, class Product>
+void place_forward(Product& p, const ConvArgs& g, const Parts& parts, const TapTable& table) {
+  const int64_t scale = parts.scale, x_group = g.x_channels / g.groups, y_group = g.y_channels / g.groups;
+  p.layout = forward_layout(g, table);
+  p.batch = g.batch, p.groups = g.groups;
+  p.x = part<S>(g.x, parts.x), p.w = part<S>(g.w, parts.w), p.y = part<S>(g.y, parts.y);
+  p.x_image = scale * g.x_strides[0], p.x_channel = scale * g.x_strides[1], p.x_group = x_group * p.x_channel;
+  p.y_image = scale * g.y_strides[0], p.y_group = y_group * scale * g.y_strides[1];
+  p.w_group = y_group * scale * g.w_strides[0];
+  for (int d = 0; d < 1 + kConvDims; ++d) p.w_strides[d] = scale * g.w_strides[1 + d];
+  for (int d = 0; d < kConvDims; ++d)
+    p.x_strides[d] = scale * g.x_strides[2 + d], p.y_strides[d] = scale * g.y_strides[2 + d];
+  p.alpha = static_cast<S>(parts.sign), p.accumulate = parts.accumulate;
+}
+
 bool is_empty(const int64_t* size) { return size[0] <= 0 || size[1] <= 0 || size[2] <= 0; }
 
 // Calls visit(product) for the sums over taps that make up a direction: one forward, one per phase of the
@@ -96,20 +113,11 @@ template <class S, class Visit>
 void forward_products(const ConvArgs& g, const Parts& parts, Visit&& visit) {
   if (g.batch == 0 || g.y_channels == 0 || is_empty(g.y_size)) return;
   Scratch memory(TapTable::bytes(g.w_size));
-  const TapTable table(memory.as<int64_t>(), g.w_size);
-  const int64_t scale = parts.scale, x_group = g.x_channels / g.groups, y_group = g.y_channels / g.groups;
   TapProduct<S> p{};
-  p.layout = forward_layout(g, table);
-  p.batch = g.batch, p.groups = g.groups, p.rows = y_group;
-  p.x = part<S>(g.x, parts.x), p.w = part<S>(g.w, parts.w), p.y = part<S>(g.y, parts.y);
-  p.x_image = scale * g.x_strides[0], p.x_channel = scale * g.x_strides[1], p.x_group = x_group * p.x_channel;
-  p.y_image = scale * g.y_strides[0], p.y_row = scale * g.y_strides[1], p.y_group = y_group * p.y_row;
-  p.w_row = scale * g.w_strides[0], p.w_group = y_group * p.w_row;
-  for (int d = 0; d < 1 + kConvDims; ++d) p.w_strides[d] = scale * g.w_strides[1 + d];
-  for (int d = 0; d < kConvDims; ++d)
-    p.x_strides[d] = scale * g.x_strides[2 + d], p.y_strides[d] = scale * g.y_strides[2 + d];
-  p.bias = bias_part<S>(g, parts, parts.y), p.bias_stride = scale * g.bias_stride;
-  p.alpha = static_cast<S>(parts.sign), p.accumulate = parts.accumulate;
+  place_forward<S>(p, g, parts, TapTable(memory.as<int64_t>(), g.w_size));
+  p.rows = g.y_channels / g.groups;
+  p.y_row = parts.scale * g.y_strides[1], p.w_row = parts.scale * g.w_strides[0];
+  p.bias = bias_part<S>(g, parts, parts.y), p.bias_stride = parts.scale * g.bias_stride;
   visit(p);
 }
 
