@@ -14,8 +14,8 @@
 namespace ctorch::CT_ISA {
 namespace {
 
-// 128 x 256 floats are 128 KB; backward holds up to three such blocks. More queries amortise the packing of
-// their keys, more keys the writing out of results.
+// 128 x 256 floats are 128 KB; backward holds up to three such blocks. More queries read their
+// keys less often, more keys write their results less often.
 constexpr int64_t kQueryBlock = 128, kKeyBlock = 256;
 
 template <class T>
