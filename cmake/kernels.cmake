@@ -7,6 +7,10 @@ set(kernel_flags -O3 -fno-math-errno -fno-trapping-math -fopenmp-simd)
 # ctorch_kernel_level(<level> <pattern> <flags>...): add the objects of the sources that match.
 function(ctorch_kernel_level level pattern)
   ctorch_glob(sources "${pattern}")
+  if(level STREQUAL "avx512")
+    # The families Index and Sort, see CT_AVX512_FAMILIES in csrc/kernels/table.h.
+    list(FILTER sources EXCLUDE REGEX "/(index|mask|move|search|sort)\\.cpp$")
+  endif()
   if(NOT sources)
     return()
   endif()

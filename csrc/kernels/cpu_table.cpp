@@ -13,7 +13,7 @@ namespace isa_avx2 {
 CT_KERNEL_FAMILIES(CT_DECLARE)
 }
 namespace isa_avx512 {
-CT_KERNEL_FAMILIES(CT_DECLARE)
+CT_AVX512_FAMILIES(CT_DECLARE)
 }
 #endif
 #ifdef CTORCH_AVX512_BF16_KERNELS
@@ -37,17 +37,19 @@ KernelTable make_table(IsaLevel level) {
 #define CT_FILL_AVX512(Name, name) isa_avx512::fill_##name(table.name);
 #define CT_FILL_AVX512_BF16(Name, name) isa_avx512_bf16::fill_##name(table.name);
 #define CT_FILL_AMX(Name, name) isa_amx::fill_##name(table.name);
-  switch (level) {
-    case IsaLevel::generic: CT_KERNEL_FAMILIES(CT_FILL_GENERIC) break;
 #ifdef CTORCH_X86_LEVELS
-    case IsaLevel::avx2: CT_KERNEL_FAMILIES(CT_FILL_AVX2) break;
-    case IsaLevel::avx512:
-    case IsaLevel::avx512_bf16:
-    case IsaLevel::amx: CT_KERNEL_FAMILIES(CT_FILL_AVX512) break;
-#else
-    default: fail(ErrorKind::runtime, "kernels: level ", isa_name(level), " is not built for this processor");
-#endif
+  if (level == IsaLevel::generic) {
+    CT_KERNEL_FAMILIES(CT_FILL_GENERIC)
+  } else {
+    CT_KERNEL_FAMILIES(CT_FILL_AVX2)
   }
+  if (level >= IsaLevel::avx512) {
+    CT_AVX512_FAMILIES(CT_FILL_AVX512)
+  }
+#else
+  check(level == IsaLevel::generic, "kernels: level ", isa_name(level), " is not built for this processor");
+  CT_KERNEL_FAMILIES(CT_FILL_GENERIC)
+#endif
 #ifdef CTORCH_AVX512_BF16_KERNELS
   if (level >= IsaLevel::avx512_bf16) {
     CT_AVX512_BF16_FAMILIES(CT_FILL_AVX512_BF16)

@@ -24,12 +24,20 @@
 
 // X(type prefix, member name): a FooTable, the member `foo`, filled by CT_ISA::fill_foo(FooTable&).
 #define CT_KERNEL_FAMILIES(X) \
+  CT_AVX512_FAMILIES(X)       \
+  X(Index, index)             \
+  X(Sort, sort)
+
+// The families with kernels of their own at a level, which else has those of the level below: at avx512 all
+// but those that move and compare single elements, which wider registers do not speed up (measured; see also
+// cmake/kernels.cmake); above it, kernels/cpu/<level>/<family>.cpp replaces entries in
+// isa_<level>::fill_foo(FooTable&).
+#define CT_AVX512_FAMILIES(X) \
   X(Attention, attention)     \
   X(Conv, conv)               \
   X(Copy, copy)               \
   X(Elementwise, elementwise) \
   X(Gemm, gemm)               \
-  X(Index, index)             \
   X(Loss, loss)               \
   X(Norm, norm)               \
   X(Pool, pool)               \
@@ -39,12 +47,7 @@
   X(Rnn, rnn)                 \
   X(Scan, scan)               \
   X(Softmax, softmax)         \
-  X(Sort, sort)               \
   X(Update, update)
-
-// Families with kernels of their own at the level avx512_bf16, which else is that of avx512, and at amx,
-// which else is that of avx512_bf16: kernels/cpu/<level>/<family>.cpp replaces entries in
-// isa_<level>::fill_foo(FooTable&).
 #define CT_AVX512_BF16_FAMILIES(X) X(Conv, conv) X(Gemm, gemm)
 #define CT_AMX_FAMILIES(X) X(Gemm, gemm)
 
