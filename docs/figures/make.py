@@ -82,9 +82,9 @@ def blocking() -> None:
         ax.plot([62 + 6 * i, 62 + 6 * i], [53, 68], color="white", linewidth=1.2)
     box(ax, 68, 58, 6, 5, GREEN)
     note(ax, 74, 48, "C   (m, n)")
-    note(ax, 89, 65.5, "slab of A: 4096 rows × 384,\n6 MB", ha="left", color=RED)
+    note(ax, 89, 65.5, "slab of A: 4096 rows × 512,\n8 MB", ha="left", color=RED)
     note(
-        ax, 89, 59.5, "slab of B: 384 × 4096 columns,\n6 MB, packed once for all of A", ha="left", color=BLUE
+        ax, 89, 59.5, "slab of B: 512 × 4096 columns,\n8 MB, packed once for all of A", ha="left", color=BLUE
     )
     note(ax, 89, 53, "one task: 24 × 16 panels;\ncut by size, never by thread", ha="left", color=GREEN)
 
@@ -92,10 +92,10 @@ def blocking() -> None:
     note(ax, 0, 43, "2  L2 and L1: one task walks panels", **left)
     for i in range(5):
         box(ax, 2, 20 + 3.4 * i, 24, 3, RED if i == 2 else LIGHT, alpha=0.75 if i == 2 else 1)
-    note(ax, 13, 16.6, "packed A: panels of 14 rows × 384;\n24 of them (516 KB) stay in the L2")
+    note(ax, 13, 16.6, "packed A: panels of 14 rows × 512;\n24 of them (688 KB) stay in the L2")
     for j in range(4):
         box(ax, 36 + 4.6 * j, 20, 4, 16.6, BLUE if j == 1 else LIGHT, alpha=0.75 if j == 1 else 1)
-    note(ax, 45, 16.6, "packed B: panels of 384 × 32;\none (48 KB) goes through the L1")
+    note(ax, 45, 16.6, "packed B: panels of 512 × 32;\none (64 KB) goes through the L1")
     arrow(ax, (31, 37.5), (31, 21))
     note(ax, 31, 39.4, "inner loop", color=GREY, fontsize=9)
     arrow(ax, (39, 38.2), (54, 38.2))

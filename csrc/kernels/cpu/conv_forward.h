@@ -186,8 +186,10 @@ class TapConvolution {
     T* y = p_.y + i / p_.groups * p_.y_image + group * p_.y_group;
     const T* bias = p_.bias ? p_.bias + group * p_.rows * p_.bias_stride : nullptr;
     alignas(64) S tile[Blocks::rows * Blocks::cols + Blocks::lanes];
-    alignas(64) S part[Blocks::rows * Blocks::cols];
     TileArgs<E, S> t{};
+    t.k = depth_;
+    t.offset = image_offset_;
+    t.tile = tile;
     for (int64_t begin = tile_from; begin < tile_to; begin += block) {
       const int64_t end = std::min(begin + block, tile_to);
       for (int64_t panel = panel_from; panel < panel_to; ++panel) {
@@ -198,24 +200,13 @@ class TapConvolution {
           t.b = x + sheet * l_.sheet() + column;
           const TileKernel<E, S> product =
               Format::gathered_tiles().get(rows, ceil_div(columns, Blocks::lanes));
-          for (int64_t k = 0; k == 0 || k < depth_; k += kDepth) {
-            t.k = std::min(kDepth, depth_ - k);
-            t.a = filter + first * depth_ + k * rows;
-            t.offset = image_offset_ + k;
-            t.tile = k == 0 ? tile : part;
-            product(t);
-            if (k > 0) add_tile(tile, part, rows);
-          }
+          t.a = filter + first * depth_;
+          product(t);
           store(y + first * p_.y_row + sheet * p_.y_strides[0],
                 bias ? bias + first * p_.bias_stride : nullptr, tile, rows, column, columns);
         }
       }
     }
-  }
-
-  static void add_tile(S* sums, const S* part, int64_t rows) {
-    for (int64_t i = 0; i < rows * Blocks::cols; i += Blocks::lanes)
-      store_vector(sums + i, load_vector(sums + i) + load_vector(part + i));
   }
 
   // Small images: their points one after the other, without the gaps between rows, so that no column of a
@@ -309,21 +300,17 @@ class TapConvolution {
           store_vector(to + c, load_vector(from + c));
       }
     }
-    alignas(64) S part[Blocks::rows * Blocks::cols];
     TileArgs<E, S> t{};
+    t.k = depth_;
+    t.b = packed;
     t.b_k = Blocks::cols;
     t.a_row = p_.w_row;
     t.a_k = 1;
     for (int64_t i = row_from; i < row_to; ++i) {
       const int64_t first = panels_.start(i), rows = panels_.rows(i);
-      for (int64_t k = 0; k < depth_; k += kDepth) {
-        t.k = std::min(kDepth, depth_ - k);
-        t.b = packed + k * Blocks::cols;
-        t.tile = k == 0 ? sums + first * Blocks::cols : part;
-        t.a = filter_step(group, first, rows, k);
-        filter_tiles().get(rows, vectors)(t);
-        if (k > 0) add_tile(sums + first * Blocks::cols, part, rows);
-      }
+      t.a = rows_of_filter(group, first);
+      t.tile = sums + first * Blocks::cols;
+      filter_tiles().get(rows, vectors)(t);
     }
     const int64_t row = panels_.start(row_from), rows = panels_.start(row_to) - row;
     const T* bias = p_.bias ? p_.bias + (group * p_.rows + row) * p_.bias_stride : nullptr;
@@ -332,12 +319,12 @@ class TapConvolution {
                 runs[r].count);
   }
 
-  // Step k of some rows of the filter, prepared or (for few points) in place, and the kernels for it.
-  const E* filter_step(int64_t group, int64_t first, int64_t rows, int64_t k) const {
+  // Rows of the filter from `first` on, prepared or (for few points) in place, and the kernels for them.
+  const E* rows_of_filter(int64_t group, int64_t first) const {
     if constexpr (Format::in_place) {
-      if (few_) return filter_rows(group, first) + k;
+      if (few_) return filter_rows(group, first);
     }
-    return filter_ + (group * p_.rows + first) * depth_ + k * rows;
+    return filter_ + (group * p_.rows + first) * depth_;
   }
   const TileKernels<E, S>& filter_tiles() const {
     if constexpr (Format::in_place) {
@@ -410,19 +397,16 @@ class TapConvolution {
   void points_tile(const E* x, const E* packed, int64_t group, int64_t first, int64_t count,
                    int64_t panel) const {
     alignas(64) S tile[Blocks::rows * Blocks::cols];
-    alignas(64) S part[Blocks::rows * Blocks::cols];
+    const int64_t panels = ceil_div(p_.rows, Blocks::cols);
     const int64_t row = panel * Blocks::cols, rows = std::min(Blocks::cols, p_.rows - row);
     const TileKernel<E, S> product = Format::packed_tiles().get(count, ceil_div(rows, Blocks::lanes));
     TileArgs<E, S> t{};
+    t.k = depth_;
+    t.a = packed + first * depth_;
+    t.b = filter_ + (group * panels + panel) * depth_ * Blocks::cols;
     t.b_k = Blocks::cols;
-    for (int64_t k = 0; k < depth_; k += kDepth) {
-      t.k = std::min(kDepth, depth_ - k);
-      t.a = packed + first * depth_ + k * count;
-      t.b = filter_ + ((group * ceil_div(p_.rows, Blocks::cols) + panel) * depth_ + k) * Blocks::cols;
-      t.tile = k == 0 ? tile : part;
-      product(t);
-      if (k > 0) add_tile(tile, part, count);
-    }
+    t.tile = tile;
+    product(t);
     Run runs[Blocks::rows];
     const int64_t n = find_runs(runs, x, group, 0, first, count);
     for (int64_t r = 0; r < n; ++r) {
@@ -476,9 +460,6 @@ class TapConvolution {
   // Elements to pack, and multiply-adds, that are worth a thread; multiply-adds of an image that is worth all
   // threads.
   static constexpr int64_t kPackGrain = 1 << 15, kPieceWork = 1 << 18, kImageWork = 1 << 21;
-  // Terms that are summed at a stretch: the error of a long sum grows with its length, and a panel of columns
-  // stays in the L1 and L2.
-  static constexpr int64_t kDepth = 384;
   // Elements of the images that are laid out at a time: 8 MB of floats.
   static constexpr int64_t kJoinedElements = 1 << 21;
   // Elements of the image in one block: 512 KB of floats in an L2 of 1 MB or more.

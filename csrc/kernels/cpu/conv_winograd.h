@@ -186,23 +186,18 @@ class WinogradConvolution {
     const float* image = b.image + t * b.image_plane;
     const int64_t point = t / pair.w_points * terms_.pair[0].w_points + t % pair.w_points;
     float* sums = b.sums + point * b.sums_plane + panel * b.tiles * Blocks::cols;
-    alignas(64) float tile[Blocks::rows * Blocks::cols];
     TileArgs<float> args{};
     args.a_row = pitch_, args.a_k = 1;
     args.b_k = Blocks::cols;
     for (int64_t k = 0; k < terms_.count; k += kDepth) {
-      const bool first = pair.first == 0 && k == 0;
       args.k = std::min(kDepth, terms_.count - k);
       args.b = filter + k * Blocks::cols;
+      args.add = pair.first > 0 || k > 0;
       for (int64_t i = 0; i < panels.count; ++i) {
         const int64_t start = panels.start(i), rows = panels.rows(i);
-        float* to = sums + start * Blocks::cols;
         args.a = image + start * pitch_ + k;
-        args.tile = first ? to : tile;
+        args.tile = sums + start * Blocks::cols;
         kStridedTiles<float>.get(rows, vectors)(args);
-        if (first) continue;
-        for (int64_t v = 0; v < rows * Blocks::cols; v += Blocks::lanes)
-          store_vector(to + v, load_vector(to + v) + load_vector(tile + v));
       }
     }
   }

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "core/macros.h"
 
@@ -50,10 +51,13 @@ struct GemmBlocks {
   static constexpr int rows = S(0.5) == S(0) ? 4 : kTileRows;
   static constexpr int vectors = kTileVectors;
   static constexpr int64_t cols = lanes * vectors;
-  // Depth of a block of k: a panel of B (depth * cols, 48 KB where a register holds 64 bytes) passes through
+  // Depth of a block of k: a panel of B (depth * cols, 64 KB where a register holds 64 bytes) passes through
   // the L1 and L2 beside one of A. Deeper blocks mean fewer passes over C, which for large matrices lies in
   // memory.
-  static constexpr int64_t depth = sizeof(S) == 8 ? 256 : 384;
+  static constexpr int64_t depth = sizeof(S) == 8 ? 256 : 512;
+  // Steps of k that are summed in registers before the sum is added to those of other stretches: the error of
+  // a running sum grows with its length, and a stretch costs as much as a step or two. 0: no end.
+  static constexpr int64_t stretch = std::is_same_v<S, float> ? 128 : 0;
   // For types that are converted while packing: their sums cannot rest in the result between blocks.
   static constexpr int64_t half_depth = 1024;
   // A task is a rectangle of the result of so many panels: its part of A stays in an L2 of 1 to 2 MB.

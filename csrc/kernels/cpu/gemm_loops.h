@@ -192,11 +192,13 @@ class BlockedProduct {
     alignas(64) S tile[Blocks::rows * Blocks::cols];
     TileArgs<Element, S> t{};
     t.k = steps_;
+    const bool adds = tiles_add<S> && grows(out_);
     for (int64_t j = r.j_from; j < r.j_to; ++j) {
       const int64_t col = j * Blocks::cols;
       const int64_t cols = std::min(Blocks::cols, n_ - col);
       const int64_t vectors = ceil_div(cols, Blocks::lanes);
-      const bool plain = is_plain(out_) && cols % Blocks::lanes == 0;
+      const bool plain = (is_plain(out_) || adds) && cols % Blocks::lanes == 0;
+      t.add = plain && adds;
       t.tile = tile;
       t.tile_row = plain ? out_.c_row : Blocks::cols;
       t.b = b_packed_ + col * steps_;

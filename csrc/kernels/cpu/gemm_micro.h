@@ -1,9 +1,10 @@
 // The register tile: rows x (vectors * lanes) elements of a product, accumulated over a run of k.
 //
-// Every variant sums in the order of k with one accumulator per element, so an element has the same bits
-// whichever tile it falls in. The sums go to `tile`: the result itself where it is to hold just them, in
-// whole vectors (see is_plain()), else a buffer from which the caller writes them out, a copy through L1 that
-// costs one part in k / 2 and keeps scaling, bias, conversion and odd layouts out of these kernels.
+// Every variant sums in the order of k with one accumulator per element, in stretches that depend on k alone,
+// so an element has the same bits whichever tile it falls in. The sums go to `tile`: the result itself where
+// it is to hold just them, in whole vectors (see is_plain()), else a buffer from which the caller writes them
+// out, a copy through L1 that costs one part in k / 2 and keeps scaling, bias, conversion and odd layouts out
+// of these kernels.
 #pragma once
 
 #include <cstdint>
@@ -22,6 +23,7 @@ struct TileArgs {
   const E* b;
   S* tile;
   int64_t tile_row = GemmBlocks<S>::cols;  // row i of the sums at tile + i * tile_row
+  bool add = false;                        // to what the tile holds; where tiles_add<S>, but for gathered A
   int64_t a_row, a_k;                      // strided A: element (i, p) at a[i * a_row + p * a_k]
   int64_t b_k;                             // row p of B at b + p * b_k
   const int64_t* offset;  // gathered B: row p at b + offset[p]; gathered A: row i at a + offset[i]
@@ -100,6 +102,14 @@ struct GatheredB {
   CT_INLINE void step() { ++offset; }
 };
 
+// How many of the next k steps are summed at a stretch.
+template <class S>
+CT_INLINE int64_t stretch_of(int64_t k) {
+  constexpr int64_t most = GemmBlocks<S>::stretch;
+  if constexpr (most == 0) return k;
+  return k <= most ? k : k < 2 * most ? (k + 1) / 2 : most;
+}
+
 template <class S, int MR, int NV>
 CT_INLINE void store_tile(const typename Simd<S>::Vector (&acc)[MR][NV], S* tile, int64_t row) {
 #pragma GCC unroll 16
@@ -109,27 +119,69 @@ CT_INLINE void store_tile(const typename Simd<S>::Vector (&acc)[MR][NV], S* tile
   }
 }
 
+// Whether kernels can add to what a tile holds.
+template <class S>
+inline constexpr bool tiles_add = GemmBlocks<S>::stretch > 0;
+
+// Where the sums of one stretch after the other go: those of the first are stored, the next are added to
+// them.
+template <class S, int MR, int NV>
+class TileSums {
+ public:
+  template <class E>
+  CT_INLINE explicit TileSums(const TileArgs<E, S>& t) : tile_(t.tile), row_(t.tile_row) {
+    if (t.add) before_ = tile_, before_row_ = row_;
+  }
+  CT_INLINE void add(const typename Simd<S>::Vector (&acc)[MR][NV]) {
+    if constexpr (!tiles_add<S>) return store_tile<S, MR, NV>(acc, tile_, row_);
+    // Else the addresses of all rows are kept ready in registers, which the accumulators need.
+    asm("" : "+r"(row_), "+r"(before_row_));
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; ++i) {
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; ++j) {
+        const int64_t at = j * kLanes<S>;
+        store_vector(tile_ + i * row_ + at, load_vector(before_ + i * before_row_ + at) + acc[i][j]);
+      }
+    }
+    before_ = tile_, before_row_ = row_;
+  }
+
+ private:
+  alignas(kVectorBytes) static constexpr S kNothing[tiles_add<S> ? NV * kLanes<S> : 1] = {};
+  S* tile_;
+  int64_t row_;
+  const S* before_ = kNothing;
+  int64_t before_row_ = 0;
+};
+
 template <class S, int MR, int NV, class A, class B>
 void tile_product(const TileArgs<S>& t) {
   using Vector = typename Simd<S>::Vector;
-  Vector acc[MR][NV] = {};
+  TileSums<S, MR, NV> sums(t);
   A a(t);
   B b(t);
-  for (int64_t p = t.k; p > 0; --p) {
-    Vector bv[NV];
-    const S* row = b.row();
+  int64_t left = t.k;
+  do {
+    Vector acc[MR][NV] = {};
+    const int64_t steps = stretch_of<S>(left);
+    for (int64_t p = steps; p > 0; --p) {
+      Vector bv[NV];
+      const S* row = b.row();
 #pragma GCC unroll 4
-    for (int j = 0; j < NV; ++j) bv[j] = load_vector(row + j * kLanes<S>);
+      for (int j = 0; j < NV; ++j) bv[j] = load_vector(row + j * kLanes<S>);
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i) {
-      const S ai = a.at(i);
+      for (int i = 0; i < MR; ++i) {
+        const S ai = a.at(i);
 #pragma GCC unroll 4
-      for (int j = 0; j < NV; ++j) acc[i][j] += ai * bv[j];
+        for (int j = 0; j < NV; ++j) acc[i][j] += ai * bv[j];
+      }
+      a.step();
+      b.step();
     }
-    a.step();
-    b.step();
-  }
-  store_tile<S, MR, NV>(acc, t.tile, t.tile_row);
+    sums.add(acc);
+    left -= steps;
+  } while (left > 0);
 }
 
 // A is gathered: row i starts at a + offset[i] and advances by one per step.

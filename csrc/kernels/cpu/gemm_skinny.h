@@ -75,8 +75,7 @@ CT_INLINE void dot_blocks(const T* big, int64_t big_out, int64_t outs, const S* 
 }
 
 // The same for a large matrix that is contiguous along its outputs: element (p, o) at big + p * big_k + o.
-// Adds to `sums`, eight steps of k at a time, which are summed apart: the error grows with the length of the
-// chain of additions.
+// Adds to `sums`, eight steps of k at a time, which are summed apart.
 template <int R, class T, class S>
 CT_INLINE void axpy_block(const T* big, int64_t big_k, int64_t outs, const S* x, int64_t x_row, int64_t steps,
                           S* sums, int64_t sums_row) {
@@ -111,6 +110,21 @@ CT_INLINE void axpy_block(const T* big, int64_t big_k, int64_t outs, const S* x,
     for (int r = 0; r < R; ++r) {
       const S xv = x[r * x_row + p];
       for (int64_t o = 0; o < outs; ++o) sums[r * sums_row + o] += xv * static_cast<S>(big[p * big_k + o]);
+    }
+  }
+}
+
+// `few` times `outs` of them.
+template <class T, class S>
+CT_INLINE void axpy_blocks(const T* big, int64_t big_k, int64_t outs, const S* x, int64_t x_row, int64_t few,
+                           int64_t steps, S* sums, int64_t sums_row) {
+  for (int64_t r = 0; r < few; ++r) std::fill(sums + r * sums_row, sums + r * sums_row + outs, S(0));
+  for (int64_t p = 0; p < steps; p += 8) {
+    for (int64_t r = 0; r < few; r += 4) {
+      with_row_count(few - r, [&]<int R>() {
+        axpy_block<R>(big + p * big_k, big_k, outs, x + r * x_row + p, x_row, std::min<int64_t>(8, steps - p),
+                      sums + r * sums_row, sums_row);
+      });
     }
   }
 }
@@ -160,6 +174,7 @@ void skinny_product(const T* x, int64_t x_row, int64_t x_k, int64_t few, const T
   // at a stretch.
   constexpr int64_t kSums = 32768 / static_cast<int64_t>(sizeof(S));
   const int64_t block = kSums / few / 64 * 64;
+  constexpr int64_t kStretch = 512;  // steps of k that are summed apart: errors grow with a sum's length
   constexpr int64_t kRun = 1024;
   constexpr int64_t kDepth = 32768;  // elements of the large operand that are worth a thread of their own
   const int64_t unit = big_k == 1 ? 4 : kLanes<S>;  // outputs in one step of the inner loops
@@ -168,19 +183,18 @@ void skinny_product(const T* x, int64_t x_row, int64_t x_k, int64_t few, const T
   const int64_t narrowest = big_k == 1 ? 1 : kRun / kLanes<S>;
   const int64_t grain = std::max(narrowest, kDepth / (k * unit + 1));
   parallel_for(0, units, grain, [&](int64_t from, int64_t to) {
-    alignas(64) S sums[kSums];
+    alignas(64) S sums[kSums], part[kSums];
     for (int64_t o0 = from * unit; o0 < std::min(outs, to * unit); o0 += block) {
       const int64_t count = std::min(block, std::min(outs, to * unit) - o0);
       if (big_k == 1) {
         dot_blocks(big + o0 * big_out, big_out, count, xs, xs_row, few, k, sums, block);
       } else {
-        for (int64_t r = 0; r < few; ++r) std::fill(sums + r * block, sums + r * block + count, S(0));
-        for (int64_t p = 0; p < k; p += 8) {
-          for (int64_t r = 0; r < few; r += 4) {
-            with_row_count(few - r, [&]<int R>() {
-              axpy_block<R>(big + p * big_k + o0, big_k, count, xs + r * xs_row + p, xs_row,
-                            std::min<int64_t>(8, k - p), sums + r * block, block);
-            });
+        axpy_blocks(big + o0, big_k, count, xs, xs_row, few, std::min(kStretch, k), sums, block);
+        for (int64_t p = kStretch; p < k; p += kStretch) {
+          axpy_blocks(big + p * big_k + o0, big_k, count, xs + p, xs_row, few, std::min(kStretch, k - p),
+                      part, block);
+          for (int64_t r = 0; r < few; ++r) {
+            for (int64_t o = r * block; o < r * block + count; ++o) sums[o] += part[o];
           }
         }
       }

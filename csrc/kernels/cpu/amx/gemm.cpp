@@ -11,7 +11,7 @@
 //   high     2 pieces  hm + hh + mh; leaves out at most 2^-15
 //   medium   1 piece   hh; leaves out at most 2^-7
 //
-// Sums err less than those of a chain of multiply-adds: a tile adds 32 products at a time, and blocks of k
+// Sums err no more than those of multiply-adds: a tile adds 32 products at a time, and blocks of k
 // are summed apart (measured in tests/cpp/test_gemm_amx.cpp). Infinities, NaN and numbers so large that a
 // piece or a sum might overflow are found while packing; the slab that has them goes the way of the level
 // below. Denormal numbers count as 0, as they do at the other levels (flush_denormals.h).

@@ -31,26 +31,32 @@ inline void fill_missing(Pair* panel, int64_t width, int64_t rows, int64_t steps
 template <int MR, int NV, class B>
 void pair_tile(const TileArgs<Pair, float>& t) {
   using Vector = Simd<float>::Vector;
-  Vector acc[MR][NV] = {};
+  TileSums<float, MR, NV> sums(t);
   const Pair* a = t.a;
   B b(t);
-  for (int64_t p = t.k; p > 0; --p) {
-    __m512bh bv[NV];
-    const Pair* row = b.row();
+  int64_t left = t.k;
+  do {
+    Vector acc[MR][NV] = {};
+    const int64_t steps = stretch_of<float>(left);
+    for (int64_t p = steps; p > 0; --p) {
+      __m512bh bv[NV];
+      const Pair* row = b.row();
 #pragma GCC unroll 4
-    for (int j = 0; j < NV; ++j) bv[j] = reinterpret_cast<__m512bh>(load_vector(row + j * kLanes<Pair>));
+      for (int j = 0; j < NV; ++j) bv[j] = reinterpret_cast<__m512bh>(load_vector(row + j * kLanes<Pair>));
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; ++i) {
-      const auto av = reinterpret_cast<__m512bh>(_mm512_set1_epi32(static_cast<int>(a[i])));
+      for (int i = 0; i < MR; ++i) {
+        const auto av = reinterpret_cast<__m512bh>(_mm512_set1_epi32(static_cast<int>(a[i])));
 #pragma GCC unroll 4
-      for (int j = 0; j < NV; ++j)
-        acc[i][j] =
-            reinterpret_cast<Vector>(_mm512_dpbf16_ps(reinterpret_cast<__m512>(acc[i][j]), av, bv[j]));
+        for (int j = 0; j < NV; ++j)
+          acc[i][j] =
+              reinterpret_cast<Vector>(_mm512_dpbf16_ps(reinterpret_cast<__m512>(acc[i][j]), av, bv[j]));
+      }
+      a += MR;
+      b.step();
     }
-    a += MR;
-    b.step();
-  }
-  store_tile<float, MR, NV>(acc, t.tile, t.tile_row);
+    sums.add(acc);
+    left -= steps;
+  } while (left > 0);
 }
 
 template <template <class, int> class B, int NV, int... I>
