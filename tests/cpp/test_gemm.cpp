@@ -2,8 +2,10 @@
 // strides, factors.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <limits>
 #include <random>
 #include <vector>
@@ -101,6 +103,64 @@ INSTANTIATE_TEST_SUITE_P(Levels, Gemm,
 
 // The rounding error of a sum grows like the square root of its length, and stays under it.
 constexpr double kBound = 4;
+
+// b as prepare() writes it, in the place of b.
+template <class T>
+void expect_kept_form_gives_the_same(IsaLevel level, int64_t m, int64_t n, int64_t k, int b_kind, int c_kind,
+                                     GemmPrecision precision) {
+  Numbers numbers;
+  const GemmTable& kernels = cpu_kernels(level).gemm;
+  const Layout lb = make_layout(k, n, b_kind), lc = make_layout(m, n, c_kind);
+  std::vector<T> a = numbers.draw<T>(m * k), b = numbers.draw<T>(lb.size + 1);
+  std::vector<T> want(static_cast<size_t>(lc.size)), got = want;
+  GemmArgs g{};
+  g.dtype = dtype_of<T>;
+  g.m = m, g.n = n, g.k = k;
+  g.a = {.data = a.data(), .row = k, .col = 1};
+  g.b = {.data = b.data() + lb.offset, .row = lb.row, .col = lb.col};
+  g.c = {.data = want.data() + lc.offset, .row = lc.row, .col = lc.col};
+  g.alpha.real = 1;
+  g.precision = precision;
+  kernels.gemm(g);
+  const int64_t bytes = kernels.prepared_bytes(g);
+  if (bytes == 0) return;
+  std::vector<char> memory(static_cast<size_t>(bytes) + 128, 7);
+  char* form = memory.data() + 64 - reinterpret_cast<uintptr_t>(memory.data()) % 64;
+  kernels.prepare(g, form);
+  EXPECT_EQ(form[bytes], 7);
+  std::fill(b.begin(), b.end(), T(0.0f));
+  g.prepared = form;
+  g.c.data = got.data() + lc.offset;
+  kernels.gemm(g);
+  EXPECT_EQ(std::memcmp(got.data(), want.data(), got.size() * sizeof(T)), 0)
+      << m << ' ' << n << ' ' << k << " layouts " << b_kind << c_kind;
+}
+
+TEST_P(Gemm, KeptFormsOfB) {
+  for (int b_kind = 0; b_kind < 4; ++b_kind) {
+    for (int c_kind = 0; c_kind < 3; ++c_kind) {
+      for (const auto& [m, n, k] : {std::array<int64_t, 3>{17, 65, 90}, {70, 40, 1101}, {29, 33, 2101}}) {
+        for (GemmPrecision precision : {GemmPrecision::highest, GemmPrecision::medium}) {
+          expect_kept_form_gives_the_same<float>(GetParam(), m, n, k, b_kind, c_kind, precision);
+        }
+        expect_kept_form_gives_the_same<double>(GetParam(), m, n, k, b_kind, c_kind, GemmPrecision::highest);
+        expect_kept_form_gives_the_same<BFloat16>(GetParam(), m, n, k, b_kind, c_kind,
+                                                  GemmPrecision::highest);
+      }
+    }
+  }
+  // Which have one: all levels for floats, those that multiply bfloat16 for those.
+  GemmArgs g{};
+  g.m = 32, g.n = 64, g.k = 256;
+  g.b = {.data = nullptr, .row = 64, .col = 1};
+  g.c = {.data = nullptr, .row = 64, .col = 1};
+  g.alpha.real = 1;
+  g.dtype = DType::float32;
+  EXPECT_GE(cpu_kernels(GetParam()).gemm.prepared_bytes(g), 64 * 256 * 4);
+  g.dtype = DType::bfloat16;
+  const int64_t bytes = cpu_kernels(GetParam()).gemm.prepared_bytes(g);
+  EXPECT_EQ(bytes > 0, GetParam() >= IsaLevel::avx512_bf16) << bytes;
+}
 
 TEST_P(Gemm, OddShapesAndStrides) {
   const int64_t sizes[][3] = {{1, 1, 1},      {1, 40, 7},     {40, 1, 7},     {3, 5, 2},     {13, 31, 17},

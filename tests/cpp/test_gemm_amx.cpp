@@ -282,6 +282,47 @@ TEST_F(AmxGemm, SeveralSlabs) {
   EXPECT_LE(error_of(a, b, c, kEps).worst, bound_of(GemmPrecision::medium));
 }
 
+// A form of b that is kept gives the same bits as b itself, whose numbers are read for slabs that do not fit
+// tiles alone.
+TEST_F(AmxGemm, KeptFormsOfB) {
+  auto check = [&]<class T>(T, int64_t m, int64_t n, int64_t k, int kind, GemmPrecision precision,
+                            double large) {
+    Matrix<T> a(m, k), b(k, n, kind), c(m, n, 2), want(m, n, 2);
+    numbers.fill(a), numbers.fill(b);
+    b.at(k - 1, n / 2) = T(static_cast<float>(large));
+    GemmArgs g = product_of(a, b, want, precision);
+    amx.gemm(g);
+    const int64_t bytes = amx.prepared_bytes(g);
+    ASSERT_GT(bytes, n * k * static_cast<int64_t>(sizeof(T)) / 2);
+    std::vector<char> memory(static_cast<size_t>(bytes) + 128, 7);
+    char* form = memory.data() + 64 - reinterpret_cast<uintptr_t>(memory.data()) % 64;
+    amx.prepare(g, form);
+    EXPECT_EQ(form[bytes], 7);
+    if (large < 1e30) std::fill(b.data.begin(), b.data.end(), T(std::numeric_limits<float>::quiet_NaN()));
+    g = product_of(a, b, c, precision);
+    g.prepared = form;
+    const long before = AmxEmulator::count();
+    amx.gemm(g);
+    EXPECT_TRUE(used_tiles(before));
+    EXPECT_EQ(std::memcmp(c.data.data(), want.data.data(), c.data.size() * sizeof(T)), 0)
+        << m << ' ' << n << ' ' << k << ' ' << kind << ' ' << static_cast<int>(precision);
+  };
+  for (int kind = 0; kind < 4; ++kind) {
+    for (int precision = 0; precision < 3; ++precision) {
+      check(0.0f, 70, 85, 130, kind, static_cast<GemmPrecision>(precision), 1);
+    }
+    check(BFloat16(), 70, 85, 131, kind, GemmPrecision::highest, 1);
+  }
+  check(0.0f, 48, 49, 2100, 1, GemmPrecision::highest, 1);     // two slabs in k
+  check(0.0f, 48, 49, 2100, 1, GemmPrecision::highest, kInf);  // the second not by tiles
+  check(0.0f, 48, 49, 2100, 0, GemmPrecision::high, 1e38);
+  check(BFloat16(), 48, 49, 4100, 1, GemmPrecision::highest, 1);
+  // What the form would not serve has none of its own.
+  Matrix<float> a(70, 130), b(130, 85), columns(70, 85, 1);
+  GemmArgs g = product_of(a, b, columns);
+  EXPECT_EQ(amx.prepared_bytes(g), 0);
+}
+
 TEST_F(AmxGemm, BFloat16) {
   constexpr double eps = 0x1p-8;  // of the result's rounding; sums are of floats
   for (int a_kind = 0; a_kind < 5; ++a_kind) {

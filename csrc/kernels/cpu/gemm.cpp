@@ -92,7 +92,7 @@ void product(Product<T, S> q) {
       if (try_skinny(turned)) return;
     }
   }
-  if (q.out.c_col != 1 && q.out.c_row == 1 && !q.b_panels) transpose(q);
+  put_result_in_rows(q);
   if constexpr (!std::is_same_v<T, S>) {
     if (q.k > Blocks::half_depth) {
       // Sums over several blocks of k are kept in S, and converted at the end.
@@ -143,7 +143,7 @@ void gemm_as(const GemmArgs& g) {
                           static_cast<const T*>(g.b.data) + at.b, g.b.row, g.b.col,
                           WriteOut<T, S>{static_cast<T*>(g.c.data) + at.c, g.c.row, g.c.col,
                                          d ? d + at.d : nullptr, g.d.row, g.d.col, alpha, beta, g.activation},
-                          std::is_same_v<T, S> ? static_cast<const S*>(g.prepared) : nullptr});
+                          std::is_same_v<T, S> ? g.prepared : nullptr});
   });
 }
 
@@ -204,42 +204,17 @@ void gemm_of_complex(const GemmArgs& g) {
   gemm_complex<R>(g);
 }
 
-// Packing b costs as much as 20 to 40 rows of the product; products of few rows read b in place.
-bool is_worth_preparing(const GemmArgs& g) {
-  constexpr int64_t kMostRows = 512, kLeast = 4096;
-  for (int d = 0; d < g.batch_dims; ++d) {
-    if (g.batch_size[d] > 1 && g.b.batch[d] != 0) return false;
-  }
-  return g.m > kSkinnyRows && g.m <= kMostRows && g.n > kSkinnyRows && g.k * g.n >= kLeast;
-}
-template <class S>
-int64_t panels_bytes(const GemmArgs& g) {
-  constexpr int64_t cols = GemmBlocks<S>::cols;
-  return ceil_div(g.n, cols) * cols * g.k * static_cast<int64_t>(sizeof(S));
-}
 int64_t prepared_bytes(const GemmArgs& g) {
-  if (!is_worth_preparing(g) || g.precision == GemmPrecision::medium) return 0;
+  if (!is_worth_preparing(g)) return 0;
   switch (g.dtype) {
-    case DType::float32: return panels_bytes<float>(g);
-    case DType::float64: return panels_bytes<double>(g);
+    case DType::float32: return panels_bytes<PlainFormat<float, float>>(g);
+    case DType::float64: return panels_bytes<PlainFormat<double, double>>(g);
     default: return 0;
   }
 }
-template <class S>
-void write_panels(const GemmArgs& g, S* to) {
-  constexpr int64_t cols = GemmBlocks<S>::cols;
-  const S* b = static_cast<const S*>(g.b.data);
-  parallel_for(0, ceil_div(g.n, cols), std::max<int64_t>(1, 32768 / (cols * g.k)),
-               [&](int64_t from, int64_t end) {
-                 for (int64_t j = from; j < end; ++j) {
-                   pack_panel(to + j * cols * g.k, cols, std::min(cols, g.n - j * cols), g.k,
-                              b + j * cols * g.b.col, g.b.col, g.b.row);
-                 }
-               });
-}
 void prepare(const GemmArgs& g, void* to) {
-  g.dtype == DType::float32 ? write_panels(g, static_cast<float*>(to))
-                            : write_panels(g, static_cast<double*>(to));
+  g.dtype == DType::float32 ? write_panels<PlainFormat<float, float>>(g, to)
+                            : write_panels<PlainFormat<double, double>>(g, to);
 }
 
 }  // namespace

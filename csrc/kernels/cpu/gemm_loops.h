@@ -23,9 +23,8 @@ struct Product {
   const T* b;
   int64_t b_k, b_col;
   WriteOut<O, S> out;
-  // b in panels of GemmBlocks<S>::cols columns, each (k, cols) and the last one filled up with zeros; or
-  // null.
-  const S* b_panels = nullptr;
+  // b in the form of write_panels(), or null.
+  const void* b_panels = nullptr;
 };
 
 // c^T = b^T a^T.
@@ -39,6 +38,11 @@ void transpose(Product<T, S, O>& q) {
   std::swap(q.out.c_row, q.out.c_col);
   std::swap(q.out.d_row, q.out.d_col);
   q.b_panels = nullptr;
+}
+// A result in columns is one in rows of the transposed product, which a kept form of b does not serve.
+template <class T, class S, class O>
+void put_result_in_rows(Product<T, S, O>& q) {
+  if (q.out.c_col != 1 && q.out.c_row == 1 && !q.b_panels) transpose(q);
 }
 
 // Panels of what is summed: elements T converted to S.
@@ -192,13 +196,16 @@ class BlockedProduct {
     alignas(64) S tile[Blocks::rows * Blocks::cols];
     TileArgs<Element, S> t{};
     t.k = steps_;
-    const bool adds = tiles_add<S> && grows(out_);
+    // A result that grows is what tiles start from, wherever it lies: an element has the same bits in every
+    // layout.
+    t.add = tiles_add<S> && grows(out_);
+    WriteOut<O, S> out = out_;
+    if (t.add) out.d = nullptr;
     for (int64_t j = r.j_from; j < r.j_to; ++j) {
       const int64_t col = j * Blocks::cols;
       const int64_t cols = std::min(Blocks::cols, n_ - col);
       const int64_t vectors = ceil_div(cols, Blocks::lanes);
-      const bool plain = (is_plain(out_) || adds) && cols % Blocks::lanes == 0;
-      t.add = plain && adds;
+      const bool plain = is_plain(out) && cols % Blocks::lanes == 0;
       t.tile = tile;
       t.tile_row = plain ? out_.c_row : Blocks::cols;
       t.b = b_packed_ + col * steps_;
@@ -208,19 +215,25 @@ class BlockedProduct {
           t.b = q_.b + p0_ * q_.b_k + (j0_ + col);
           t.b_k = q_.b_k;
         }
-        if (q_.b_panels) {
-          t.b = q_.b_panels + (j0_ + col) * q_.k + p0_ * Blocks::cols;
-          t.b_k = Blocks::cols;
-        }
+      }
+      if (q_.b_panels) {
+        t.b = static_cast<const Element*>(q_.b_panels) + (j0_ + col) * ceil_div(q_.k, Format::step) +
+              p0_ / Format::step * Blocks::cols;
+        t.b_k = Blocks::cols;
       }
       for (int64_t i = r.i_from; i < r.i_to; ++i) {
         const int64_t first = panels.start(i), rows = panels.rows(i);
         prefetch_tile(out_, i0_ + first, j0_ + col, rows, cols);
         if constexpr (std::is_same_v<O, S>) {
-          if (plain) t.tile = out_.c + (i0_ + first) * out_.c_row + j0_ + col;
+          S* c = out.c + (i0_ + first) * out.c_row + (j0_ + col) * out.c_col;
+          if (plain) {
+            t.tile = c;
+          } else if (t.add) {
+            pack_panel(tile, Blocks::cols, cols, rows, c, out.c_col, out.c_row);
+          }
         }
         multiply_tile(t, first, rows, vectors);
-        if (!plain) write_tile(out_, i0_ + first, j0_ + col, rows, cols, tile, Blocks::cols);
+        if (!plain) write_tile(out, i0_ + first, j0_ + col, rows, cols, tile, Blocks::cols);
       }
     }
   }
@@ -249,6 +262,39 @@ class BlockedProduct {
   int64_t i0_ = 0, j0_ = 0, p0_ = 0, m_ = 0, n_ = 0, k_ = 0, steps_ = 0;
   WriteOut<O, S> out_{};
 };
+
+// Whether a form of b is worth keeping: packing it costs as much as 20 to 40 rows of the product, and
+// products of few rows read it in place.
+inline bool is_worth_preparing(const GemmArgs& g) {
+  constexpr int64_t kFewRows = 16, kMostRows = 512, kLeast = 4096;
+  for (int d = 0; d < g.batch_dims; ++d) {
+    if (g.batch_size[d] > 1 && g.b.batch[d] != 0) return false;
+  }
+  return g.m > kFewRows && g.m <= kMostRows && g.n > kFewRows && g.k * g.n >= kLeast;
+}
+
+// The whole of b in panels of GemmBlocks<S>::cols columns, each (steps of k, cols) and the last one filled up
+// with zeros.
+template <class Format>
+int64_t panels_bytes(const GemmArgs& g) {
+  constexpr int64_t cols = GemmBlocks<typename Format::Sum>::cols;
+  return ceil_div(g.n, cols) * cols * ceil_div(g.k, Format::step) *
+         static_cast<int64_t>(sizeof(typename Format::Element));
+}
+template <class Format>
+void write_panels(const GemmArgs& g, void* to) {
+  constexpr int64_t cols = GemmBlocks<typename Format::Sum>::cols;
+  auto* panels = static_cast<typename Format::Element*>(to);
+  const auto* b = static_cast<const typename Format::Input*>(g.b.data);
+  const int64_t panel = cols * ceil_div(g.k, Format::step);
+  parallel_for(0, ceil_div(g.n, cols), std::max<int64_t>(1, 32768 / (cols * g.k)),
+               [&](int64_t from, int64_t end) {
+                 for (int64_t j = from; j < end; ++j) {
+                   Format::pack(panels + j * panel, cols, std::min(cols, g.n - j * cols), g.k,
+                                b + j * cols * g.b.col, g.b.col, g.b.row);
+                 }
+               });
+}
 
 // Offsets of the operands of one matrix of the batch, in elements.
 struct BatchOffsets {

@@ -19,18 +19,17 @@ struct WriteOut {
   GemmActivation activation;
 };
 
-// Whether the result is what a tile holds, in rows, or is to grow by that: then the tile can be summed right
-// into it.
+// Whether the result is what a tile holds, in rows: then the tile can be summed right into it.
 template <class T, class S>
 CT_INLINE bool is_plain(const WriteOut<T, S>& w) {
   return std::is_same_v<T, S> && w.c_col == 1 && !w.d && w.alpha == S(1) &&
          w.activation == GemmActivation::none;
 }
+// Whether the result grows by the product.
 template <class T, class S>
 CT_INLINE bool grows(const WriteOut<T, S>& w) {
-  WriteOut<T, S> sum = w;
-  sum.d = nullptr;
-  return w.d == w.c && w.d_row == w.c_row && w.d_col == w.c_col && w.beta == S(1) && is_plain(sum);
+  return std::is_same_v<T, S> && w.d == w.c && w.d_row == w.c_row && w.d_col == w.c_col && w.beta == S(1) &&
+         w.alpha == S(1);
 }
 
 // The write-out of a block of k that is not the first, or not the last: sums so far are in c, and the

@@ -32,26 +32,24 @@ constexpr TileFormat<float> kMedium = {1, 16, 4096, pack_floats<1>, kPanelKernel
 constexpr TileFormat<BFloat16> kBFloat16 = {1, 16, 4096, pack_bfloat16, kPanelKernels<1>};
 
 // The kernels of the level below.
-GemmFn g_plain_bfloat16 = nullptr, g_plain_float32 = nullptr;
+GemmTable g_plain;
 
 template <class T>
 Product<T, float> matrix(const GemmArgs& g, const BatchOffsets& at) {
   const T* d = static_cast<const T*>(g.d.data);
-  Product<T, float> q{
-      g.m,
-      g.n,
-      g.k,
-      static_cast<const T*>(g.a.data) + at.a,
-      g.a.row,
-      g.a.col,
-      static_cast<const T*>(g.b.data) + at.b,
-      g.b.row,
-      g.b.col,
-      WriteOut<T, float>{static_cast<T*>(g.c.data) + at.c, g.c.row, g.c.col, d ? d + at.d : nullptr, g.d.row,
-                         g.d.col, static_cast<float>(g.alpha.real), static_cast<float>(g.beta.real),
-                         g.activation}};
-  if (q.out.c_col != 1 && q.out.c_row == 1) transpose(q);
-  return q;
+  return {g.m,
+          g.n,
+          g.k,
+          static_cast<const T*>(g.a.data) + at.a,
+          g.a.row,
+          g.a.col,
+          static_cast<const T*>(g.b.data) + at.b,
+          g.b.row,
+          g.b.col,
+          WriteOut<T, float>{static_cast<T*>(g.c.data) + at.c, g.c.row, g.c.col, d ? d + at.d : nullptr,
+                             g.d.row, g.d.col, static_cast<float>(g.alpha.real),
+                             static_cast<float>(g.beta.real), g.activation},
+          g.prepared};
 }
 
 void plain_product(const Product<float, float>& q, double alpha, GemmPrecision precision) {
@@ -65,7 +63,7 @@ void plain_product(const Product<float, float>& q, double alpha, GemmPrecision p
   g.alpha.real = alpha, g.beta.real = static_cast<double>(q.out.beta);
   g.activation = q.out.activation;
   g.precision = precision;
-  g_plain_float32(g);
+  g_plain.gemm(g);
 }
 
 // No piece and no sum comes near infinity. (Of NaN nothing is true.)
@@ -83,21 +81,28 @@ bool worth_tiles(const GemmArgs& g, int64_t pieces) {
   return std::min(g.m, g.n) >= narrowest && g.k >= kStep && g.m * g.n * g.k >= least_work;
 }
 
-void gemm_float32(const GemmArgs& g) {
-  const TileFormat<float>& format = g.precision == GemmPrecision::highest ? kHighest
-                                    : g.precision == GemmPrecision::high  ? kHigh
-                                                                          : kMedium;
+const TileFormat<float>& float_format(GemmPrecision precision) {
+  return precision == GemmPrecision::highest ? kHighest : precision == GemmPrecision::high ? kHigh : kMedium;
+}
+
+bool takes(const GemmArgs& g) {
+  if (g.dtype == DType::bfloat16) return worth_tiles(g, kBFloat16.pieces);
   // The write-out divides alpha by the scale of the sums, which must be exact.
   const auto alpha = static_cast<float>(g.alpha.real);
   const bool divisible = std::fabs(alpha) > 0x1p-125f * kSplitScale * kSplitScale || alpha == 0;
-  if (!divisible || !worth_tiles(g, format.pieces)) return g_plain_float32(g);
+  return g.dtype == DType::float32 && divisible && worth_tiles(g, float_format(g.precision).pieces);
+}
+
+void gemm_float32(const GemmArgs& g) {
+  if (!takes(g)) return g_plain.gemm(g);
   FlushDenormals flush;
   for_each_matrix(g, [&](const BatchOffsets& at) {
     Product<float, float> q = matrix<float>(g, at);
-    q.out.alpha = alpha / (kSplitScale * kSplitScale);
-    TileProduct<float, float>(q, format).run(fit_for_tiles, [&](const Product<float, float>& slab) {
-      plain_product(slab, g.alpha.real, g.precision);
-    });
+    put_result_in_rows(q);
+    q.out.alpha /= kSplitScale * kSplitScale;
+    TileProduct<float, float>(q, float_format(g.precision))
+        .run(fit_for_tiles,
+             [&](const Product<float, float>& slab) { plain_product(slab, g.alpha.real, g.precision); });
   });
 }
 
@@ -107,40 +112,52 @@ void run_bfloat16(const Product<BFloat16, float, O>& q) {
 }
 
 void gemm_bfloat16(const GemmArgs& g) {
-  if (!worth_tiles(g, kBFloat16.pieces)) return g_plain_bfloat16(g);
+  if (!takes(g)) return g_plain.gemm(g);
   FlushDenormals flush;
   for_each_matrix(g, [&](const BatchOffsets& at) {
-    const Product<BFloat16, float> q = matrix<BFloat16>(g, at);
+    Product<BFloat16, float> q = matrix<BFloat16>(g, at);
+    put_result_in_rows(q);
     if (q.k <= kBFloat16.slab_depth) return run_bfloat16(q);
     // Sums of several slabs have no room in a result of bfloat16.
     Scratch buffer(static_cast<size_t>(q.m * q.n) * sizeof(float));
     float* sums = buffer.as<float>();
     run_bfloat16(Product<BFloat16, float, float>{
         q.m, q.n, q.k, q.a, q.a_row, q.a_k, q.b, q.b_k, q.b_col,
-        WriteOut<float, float>{sums, q.n, 1, nullptr, 0, 0, 1, 0, GemmActivation::none}});
+        WriteOut<float, float>{sums, q.n, 1, nullptr, 0, 0, 1, 0, GemmActivation::none}, q.b_panels});
     parallel_for(0, q.m, 1 + 32768 / q.n, [&](int64_t from, int64_t to) {
       write_tile(q.out, from, 0, to - from, q.n, sums + from * q.n, q.n);
     });
   });
 }
 
-// Tiles have no use for the form of the plain kernels.
-int64_t (*g_plain_prepared_bytes)(const GemmArgs&) = nullptr;
+// Calls visit(product) with the tile product of the first matrix.
+template <class Visit>
+auto with_product(const GemmArgs& g, Visit&& visit) {
+  if (g.dtype == DType::bfloat16)
+    return visit(TileProduct<BFloat16, BFloat16>(matrix<BFloat16>(g, {}), kBFloat16));
+  return visit(TileProduct<float, float>(matrix<float>(g, {}), float_format(g.precision)));
+}
 int64_t prepared_bytes(const GemmArgs& g) {
-  return g.dtype == DType::float32 && worth_tiles(g, 1) ? 0 : g_plain_prepared_bytes(g);
+  if (!takes(g)) return g_plain.prepared_bytes(g);
+  // A result in columns is that of the transposed product, with its pieces summed in another order: once b is
+  // kept it would have other bits than before.
+  const bool in_columns = g.c.col != 1 && g.c.row == 1;
+  if (in_columns || !is_worth_preparing(g)) return 0;
+  return with_product(g, [](auto product) { return product.prepared_bytes(); });
+}
+void prepare(const GemmArgs& g, void* to) {
+  if (!takes(g)) return g_plain.prepare(g, to);
+  with_product(g, [&](auto product) { product.prepare(to); });
 }
 
 }  // namespace
 
 void fill_gemm(GemmTable& table) {
-  g_plain_prepared_bytes = table.prepared_bytes;
+  g_plain = table;
+  table.of[static_cast<int>(DType::bfloat16)] = gemm_bfloat16;
+  table.of[static_cast<int>(DType::float32)] = gemm_float32;
   table.prepared_bytes = prepared_bytes;
-  GemmFn &bfloat16 = table.of[static_cast<int>(DType::bfloat16)],
-         &float32 = table.of[static_cast<int>(DType::float32)];
-  g_plain_bfloat16 = bfloat16;
-  g_plain_float32 = float32;
-  bfloat16 = gemm_bfloat16;
-  float32 = gemm_float32;
+  table.prepare = prepare;
 }
 
 }  // namespace ctorch::CT_ISA

@@ -43,21 +43,52 @@ class TileProduct {
   // tiles; where they are not, otherwise(product) computes it.
   template <class Usable, class Otherwise>
   void run(Usable&& usable, Otherwise&& otherwise) {
-    Scratch a_buffer(packed_bytes(slab_rows_)), b_buffer(packed_bytes(slab_cols_));
+    const char* kept = static_cast<const char*>(q_.b_panels);
+    Scratch a_buffer(packed_bytes(slab_rows_)), b_buffer(kept ? 0 : packed_bytes(slab_cols_));
     a_packed_ = a_buffer.as<Pair>();
-    b_packed_ = b_buffer.as<Pair>();
-    for (int64_t j = 0; j < q_.n; j += slab_cols_) {
-      for (int64_t p = 0; p < q_.k; p += slab_k_) {
-        for (int64_t i = 0; i < q_.m; i += slab_rows_) {
-          take_slab(i, j, p);
-          pack(i == 0);
-          usable(a_largest_, b_largest_, s_.k) ? multiply() : otherwise(s_);
-        }
+    Pair* b_packed = b_buffer.as<Pair>();
+    for_each_slab_of_b([&](int64_t j, int64_t p, int64_t at) {
+      b_packed_ = kept ? reinterpret_cast<const Pair*>(kept + at + kLargestBytes) : b_packed;
+      for (int64_t i = 0; i < q_.m; i += slab_rows_) {
+        take_slab(i, j, p);
+        pack(a_packed_, kept || i > 0 ? nullptr : b_packed);
+        if (kept) b_largest_ = *reinterpret_cast<const float*>(kept + at);
+        usable(a_largest_, b_largest_, s_.k) ? multiply() : otherwise(s_);
       }
-    }
+    });
+  }
+
+  // A form of B that can be kept: of each slab, the greatest magnitude, and the packed panels. It depends on
+  // B alone.
+  int64_t prepared_bytes() {
+    int64_t bytes = 0;
+    for_each_slab_of_b([&](int64_t j, int64_t, int64_t at) { bytes = at + slab_bytes(j); });
+    return bytes;
+  }
+  void prepare(void* to) {
+    for_each_slab_of_b([&](int64_t j, int64_t p, int64_t at) {
+      char* slab = static_cast<char*>(to) + at;
+      take_slab(0, j, p);
+      pack(nullptr, reinterpret_cast<Pair*>(slab + kLargestBytes));
+      *reinterpret_cast<float*>(slab) = b_largest_;
+    });
   }
 
  private:
+  // In front of a slab that is kept; a cache line, as tiles want their rows in one.
+  static constexpr int64_t kLargestBytes = 64;
+  int64_t slab_bytes(int64_t j) const {
+    return kLargestBytes + static_cast<int64_t>(packed_bytes(std::min(slab_cols_, q_.n - j)));
+  }
+  // Calls visit(first column, first in k, where a kept one begins).
+  template <class Visit>
+  void for_each_slab_of_b(Visit&& visit) {
+    int64_t at = 0;
+    for (int64_t j = 0; j < q_.n; j += slab_cols_) {
+      for (int64_t p = 0; p < q_.k; p += slab_k_, at += slab_bytes(j)) visit(j, p, at);
+    }
+  }
+
   size_t packed_bytes(int64_t lanes) const {
     return static_cast<size_t>(ceil_div(lanes, kPanel) * (slab_k_ / kStep) * step_pairs_) * sizeof(Pair);
   }
@@ -78,23 +109,23 @@ class TileProduct {
   }
 
   // A unit of work is a block of k of a few panels: whole cache lines of operands that lie along the panels.
-  void pack(bool with_b) {
-    const int64_t a_units = ceil_div(s_.m, kUnitLanes) * blocks_;
-    const int64_t b_units = with_b ? ceil_div(s_.n, kUnitLanes) * blocks_ : 0;
+  void pack(Pair* a, Pair* b) {
+    const int64_t a_units = a ? ceil_div(s_.m, kUnitLanes) * blocks_ : 0;
+    const int64_t b_units = b ? ceil_div(s_.n, kUnitLanes) * blocks_ : 0;
     Scratch largest_buffer(static_cast<size_t>(a_units + b_units) * sizeof(Bits));
     Bits* largest = largest_buffer.as<Bits>();
     const int64_t grain = std::max<int64_t>(1, kPackGrain / (kUnitLanes * block_steps_ * kStep));
     parallel_for(0, a_units + b_units, grain, [&](int64_t from, int64_t to) {
       for (int64_t unit = from; unit < to; ++unit) {
         if (unit < a_units) {
-          pack_unit(a_packed_, {s_.a, s_.a_row, s_.a_k}, s_.m, unit, true, largest[unit]);
+          pack_unit(a, {s_.a, s_.a_row, s_.a_k}, s_.m, unit, true, largest[unit]);
         } else {
-          pack_unit(b_packed_, {s_.b, s_.b_col, s_.b_k}, s_.n, unit - a_units, false, largest[unit]);
+          pack_unit(b, {s_.b, s_.b_col, s_.b_k}, s_.n, unit - a_units, false, largest[unit]);
         }
       }
     });
-    a_largest_ = greatest(largest, a_units);
-    if (with_b) b_largest_ = greatest(largest + a_units, b_units);
+    if (a) a_largest_ = greatest(largest, a_units);
+    if (b) b_largest_ = greatest(largest + a_units, b_units);
   }
 
   void pack_unit(Pair* packed, Strip<T> strip, int64_t lanes, int64_t unit, bool lanes_are_rows,
@@ -202,7 +233,7 @@ class TileProduct {
   const int64_t step_pairs_;  // of a panel
   int64_t slab_k_, slab_rows_, slab_cols_;
   Pair* a_packed_ = nullptr;
-  Pair* b_packed_ = nullptr;
+  const Pair* b_packed_ = nullptr;
   // The slab at hand.
   Product<T, float, O> s_{};
   int64_t steps_ = 0, block_steps_ = 0, blocks_ = 0;

@@ -105,16 +105,17 @@ struct PairFormat {
 };
 
 void product(Product<float, float> q) {
-  if (q.out.c_col != 1 && q.out.c_row == 1) transpose(q);
+  put_result_in_rows(q);
   BlockedProduct<PairFormat<float>, float>(q).run();
 }
 void product(Product<BFloat16, float> q) {
-  if (q.out.c_col != 1 && q.out.c_row == 1) transpose(q);
+  put_result_in_rows(q);
   if (q.k <= PairFormat<BFloat16>::depth) return BlockedProduct<PairFormat<BFloat16>, BFloat16>(q).run();
   Scratch buffer(static_cast<size_t>(q.m * q.n) * sizeof(float));
   float* sums = buffer.as<float>();
   const WriteOut<float, float> out{sums, q.n, 1, nullptr, 0, 0, 1, 0, GemmActivation::none};
-  BlockedProduct<PairFormat<BFloat16>, float>({q.m, q.n, q.k, q.a, q.a_row, q.a_k, q.b, q.b_k, q.b_col, out})
+  BlockedProduct<PairFormat<BFloat16>, float>(
+      {q.m, q.n, q.k, q.a, q.a_row, q.a_k, q.b, q.b_k, q.b_col, out, q.b_panels})
       .run();
   parallel_for(0, q.m, 1 + 32768 / q.n, [&](int64_t from, int64_t to) {
     write_tile(q.out, from, 0, to - from, q.n, sums + from * q.n, q.n);
@@ -122,15 +123,18 @@ void product(Product<BFloat16, float> q) {
 }
 
 // The kernels that convert, for what is bound by memory, or too small to pack, or has to be exact.
-GemmFn g_plain_bfloat16 = nullptr, g_plain_float32 = nullptr;
+GemmTable g_plain;
 
-bool worth_packing(const GemmArgs& g) {
+bool takes(const GemmArgs& g) {
   constexpr int64_t kFew = 16, kLeastWork = 32 * 32 * 32;
-  return g.m > kFew && g.n > kFew && g.k >= 2 && g.m * g.n * g.k > kLeastWork;
+  return (g.dtype == DType::bfloat16 ||
+          (g.dtype == DType::float32 && g.precision == GemmPrecision::medium)) &&
+         g.m > kFew && g.n > kFew && g.k >= 2 && g.m * g.n * g.k > kLeastWork;
 }
 
 template <class T>
 void gemm(const GemmArgs& g) {
+  if (!takes(g)) return g_plain.gemm(g);
   FlushDenormals flush;
   const auto alpha = static_cast<float>(g.alpha.real), beta = static_cast<float>(g.beta.real);
   for_each_matrix(g, [&](const BatchOffsets& at) {
@@ -139,24 +143,31 @@ void gemm(const GemmArgs& g) {
         g.m, g.n, g.k, static_cast<const T*>(g.a.data) + at.a, g.a.row, g.a.col,
         static_cast<const T*>(g.b.data) + at.b, g.b.row, g.b.col,
         WriteOut<T, float>{static_cast<T*>(g.c.data) + at.c, g.c.row, g.c.col, d ? d + at.d : nullptr,
-                           g.d.row, g.d.col, alpha, beta, g.activation}});
+                           g.d.row, g.d.col, alpha, beta, g.activation},
+        g.prepared});
   });
 }
 
-void gemm_bfloat16(const GemmArgs& g) { worth_packing(g) ? gemm<BFloat16>(g) : g_plain_bfloat16(g); }
-void gemm_float32(const GemmArgs& g) {
-  g.precision == GemmPrecision::medium&& worth_packing(g) ? gemm<float>(g) : g_plain_float32(g);
+int64_t prepared_bytes(const GemmArgs& g) {
+  if (!takes(g)) return g_plain.prepared_bytes(g);
+  if (!is_worth_preparing(g)) return 0;
+  return g.dtype == DType::float32 ? panels_bytes<PairFormat<float>>(g)
+                                   : panels_bytes<PairFormat<BFloat16>>(g);
+}
+void prepare(const GemmArgs& g, void* to) {
+  if (!takes(g)) return g_plain.prepare(g, to);
+  g.dtype == DType::float32 ? write_panels<PairFormat<float>>(g, to)
+                            : write_panels<PairFormat<BFloat16>>(g, to);
 }
 
 }  // namespace
 
 void fill_gemm(GemmTable& table) {
-  GemmFn &bfloat16 = table.of[static_cast<int>(DType::bfloat16)],
-         &float32 = table.of[static_cast<int>(DType::float32)];
-  g_plain_bfloat16 = bfloat16;
-  g_plain_float32 = float32;
-  bfloat16 = gemm_bfloat16;
-  float32 = gemm_float32;
+  g_plain = table;
+  table.of[static_cast<int>(DType::bfloat16)] = gemm<BFloat16>;
+  table.of[static_cast<int>(DType::float32)] = gemm<float>;
+  table.prepared_bytes = prepared_bytes;
+  table.prepare = prepare;
 }
 
 }  // namespace ctorch::CT_ISA
