@@ -24,6 +24,58 @@ struct TapProduct {
   bool accumulate;
 };
 
+// Points that follow one another in a laid-out image and in the result, and their place among those of a
+// panel.
+template <class T, class E>
+struct PointRun {
+  const E* x;
+  T* y;
+  int64_t at, count;
+};
+
+// Points [begin, begin + count) of the images from first_image on, one image after the other, as runs; their
+// number. No run goes beyond a multiple of `cut`.
+template <class T, class E>
+int64_t find_runs(PointRun<T, E>* runs, const TapProduct<T>& p, const TapLayout& l, const E* x, int64_t group,
+                  int64_t first_image, int64_t begin, int64_t count, int64_t cut) {
+  const TapAxis &h = l.axis[1], &w = l.axis[2];
+  const int64_t points = l.points();
+  int64_t n = 0;
+  for (int64_t at = 0; at < count; at += runs[n++].count) {
+    const int64_t image = (begin + at) / points, point = (begin + at) % points;
+    const int64_t q[kConvDims] = {point / (h.grid * w.grid), point / w.grid % h.grid, point % w.grid};
+    T* y = p.y + (first_image + image) * p.y_image + group * p.y_group;
+    for (int d = 0; d < kConvDims; ++d) y += q[d] * p.y_strides[d];
+    runs[n] = {x + image * l.size() + q[0] * l.sheet() + q[1] * l.extent[2] + q[2], y, at,
+               std::min({w.grid - q[2], count - at, cut - at % cut})};
+  }
+  return n;
+}
+
+// Writes rows of sums, tile_row apart, to neighbouring points from y on: alpha * sum, and the bias of the
+// row. Format has store().
+template <class Format, class T, class S>
+void store_run(const TapProduct<T>& p, S alpha, T* y, const T* bias, const S* tile, int64_t tile_row,
+               int64_t rows, int64_t count) {
+  constexpr int64_t lanes = kLanes<S>;
+  const int64_t pitch = p.y_strides[2];
+  for (int64_t i = 0; i < rows; ++i, y += p.y_row, tile += tile_row) {
+    const S shift = bias ? bias[i * p.bias_stride] : S(0);
+    for (int64_t j = 0; j < count; j += lanes) {
+      const auto sums = load_vector(tile + j) * alpha + shift;
+      if (pitch == 1 && !p.accumulate) {
+        Format::store(y + j, sums, count - j);
+        continue;
+      }
+      alignas(64) T lane[lanes];
+      Format::store(lane, sums, lanes);
+      T* to = y + j * pitch;
+      for (int64_t l = 0; l < std::min(lanes, count - j); ++l, to += pitch)
+        *to = p.accumulate ? static_cast<T>(*to + lane[l]) : lane[l];
+    }
+  }
+}
+
 // What a TapConvolution computes with: the Elements of which the laid-out image and the filter consist, each
 // for `step` neighbouring channels of the operands (Inputs, as is the result); how they are brought there;
 // and the kernels that sum them. This one takes them as they are.
@@ -221,14 +273,9 @@ class TapConvolution {
   bool few_points_in_all() const {
     return kJoins && p_.rows >= 4 * Blocks::rows && p_.batch * points() <= 256;
   }
-  int64_t points() const { return l_.axis[0].grid * l_.axis[1].grid * l_.axis[2].grid; }
+  int64_t points() const { return l_.points(); }
 
-  // Columns of a panel that follow one another in the image.
-  struct Run {
-    const E* x;
-    T* y;
-    int64_t at, count;
-  };
+  using Run = PointRun<T, E>;
 
   void images_joined() {
     const int64_t most = std::clamp<int64_t>(kJoinedElements / l_.size(), 1, p_.batch);
@@ -263,27 +310,11 @@ class TapConvolution {
     });
   }
 
-  // Points [begin, begin + count) of the images from first_image on, as runs; their number.
-  int64_t find_runs(Run* runs, const E* x, int64_t group, int64_t first_image, int64_t begin,
-                    int64_t count) const {
-    const TapAxis &h = l_.axis[1], &w = l_.axis[2];
-    int64_t n = 0;
-    for (int64_t at = 0; at < count; at += runs[n++].count) {
-      const int64_t image = (begin + at) / points(), point = (begin + at) % points();
-      const int64_t q[kConvDims] = {point / (h.grid * w.grid), point / w.grid % h.grid, point % w.grid};
-      T* y = p_.y + (first_image + image) * p_.y_image + group * p_.y_group;
-      for (int d = 0; d < kConvDims; ++d) y += q[d] * p_.y_strides[d];
-      runs[n] = {x + image * l_.size() + q[0] * l_.sheet() + q[1] * l_.extent[2] + q[2], y, at,
-                 std::min(w.grid - q[2], count - at)};
-    }
-    return n;
-  }
-
   void joined_panel(const E* x, int64_t group, int64_t first_image, int64_t images, int64_t panel,
                     int64_t row_from, int64_t row_to) const {
     const int64_t begin = panel * Blocks::cols, columns = std::min(Blocks::cols, images * points() - begin);
     Run runs[Blocks::cols];
-    const int64_t count = find_runs(runs, x, group, first_image, begin, columns);
+    const int64_t count = find_runs(runs, p_, l_, x, group, first_image, begin, columns, Blocks::cols);
     const int64_t vectors = ceil_div(columns, Blocks::lanes);
     // A run of columns is read by whole vectors, from the last row also beyond its end.
     Scratch memory(
@@ -315,8 +346,8 @@ class TapConvolution {
     const int64_t row = panels_.start(row_from), rows = panels_.start(row_to) - row;
     const T* bias = p_.bias ? p_.bias + (group * p_.rows + row) * p_.bias_stride : nullptr;
     for (int64_t r = 0; r < count; ++r)
-      store_run(runs[r].y + row * p_.y_row, bias, sums + row * Blocks::cols + runs[r].at, rows,
-                runs[r].count);
+      store_run<Format>(p_, alpha_, runs[r].y + row * p_.y_row, bias, sums + row * Blocks::cols + runs[r].at,
+                        Blocks::cols, rows, runs[r].count);
   }
 
   // Rows of the filter from `first` on, prepared or (for few points) in place, and the kernels for them.
@@ -379,7 +410,7 @@ class TapConvolution {
   void gather_points(E* panel, const E* x, int64_t group, int64_t first, int64_t count) const {
     constexpr int64_t kSteps = 128;  // that stay in the L1 from one run to the next
     Run runs[Blocks::rows];
-    const int64_t n = find_runs(runs, x, group, 0, first, count);
+    const int64_t n = find_runs(runs, p_, l_, x, group, 0, first, count, Blocks::rows);
     for (int64_t k = 0; k < depth_; k += kSteps) {
       const int64_t end = std::min(k + kSteps, depth_);
       for (int64_t r = 0; r < n; ++r) {
@@ -408,7 +439,7 @@ class TapConvolution {
     t.tile = tile;
     product(t);
     Run runs[Blocks::rows];
-    const int64_t n = find_runs(runs, x, group, 0, first, count);
+    const int64_t n = find_runs(runs, p_, l_, x, group, 0, first, count, Blocks::rows);
     for (int64_t r = 0; r < n; ++r) {
       for (int64_t c = 0; c < rows; ++c) {
         const S shift = p_.bias ? p_.bias[(group * p_.rows + row + c) * p_.bias_stride] : S(0);
@@ -429,32 +460,10 @@ class TapConvolution {
       const int64_t h = (column + done) / pitch, w = (column + done) % pitch;
       const int64_t left = std::min(pitch - w, columns - done);
       if (w < width)
-        store_run(y + h * p_.y_strides[1] + w * p_.y_strides[2], bias, tile + done, rows,
-                  std::min(width - w, left));
+        store_run<Format>(p_, alpha_, y + h * p_.y_strides[1] + w * p_.y_strides[2], bias, tile + done,
+                          Blocks::cols, rows, std::min(width - w, left));
       done += left;
     }
-  }
-
-  void store_run(T* y, const T* bias, const S* tile, int64_t rows, int64_t count) const {
-    const int64_t pitch = p_.y_strides[2];
-    for (int64_t i = 0; i < rows; ++i, y += p_.y_row, tile += Blocks::cols) {
-      const S shift = bias ? bias[i * p_.bias_stride] : S(0);
-      for (int64_t j = 0; j < count; j += Blocks::lanes) {
-        const auto sums = load_vector(tile + j) * alpha_ + shift;
-        if (pitch == 1 && !p_.accumulate) {
-          Format::store(y + j, sums, count - j);
-        } else {
-          store_lanes(y + j * pitch, sums, std::min(Blocks::lanes, count - j));
-        }
-      }
-    }
-  }
-
-  CT_INLINE void store_lanes(T* y, typename Simd<S>::Vector sums, int64_t count) const {
-    alignas(64) T lane[Blocks::lanes];
-    Format::store(lane, sums, Blocks::lanes);
-    for (int64_t l = 0; l < count; ++l, y += p_.y_strides[2])
-      *y = p_.accumulate ? static_cast<T>(*y + lane[l]) : lane[l];
   }
 
   // Elements to pack, and multiply-adds, that are worth a thread; multiply-adds of an image that is worth all

@@ -89,6 +89,7 @@ struct TapLayout {
   }
   int64_t depth() const { return channels * taps; }    // length of the sum
   int64_t size() const { return channels * channel; }  // elements of a laid-out image
+  int64_t points() const { return axis[0].grid * axis[1].grid * axis[2].grid; }
   int64_t sheet() const {
     return extent[1] * extent[2];
   }  // of the grid: points with the same first coordinate
@@ -152,15 +153,24 @@ CT_INLINE void store_evens(S* to, typename Simd<S>::Vector v, int64_t count) {
   for (int64_t l = 0; l < count; ++l) to[2 * l] = v[l];
 }
 
+// Writes zeros where an image has no points.
+struct ClearPoints {
+  template <class E>
+  CT_INLINE void operator()(E* to, int64_t count) const {
+    for (int64_t i = 0; i < count; ++i) to[i] = E(0);
+  }
+};
+
 // One padded row of a plane, the points step * i + start of a row of `size` elements: copy(to, first, count)
 // writes those that exist, from point `first` on.
-template <class E, class Copy>
-CT_INLINE void padded_row(E* to, int64_t extent, int64_t size, int64_t step, int64_t start, Copy&& copy) {
+template <class E, class Copy, class Clear = ClearPoints>
+CT_INLINE void padded_row(E* to, int64_t extent, int64_t size, int64_t step, int64_t start, Copy&& copy,
+                          Clear&& clear = {}) {
   const int64_t low = std::clamp<int64_t>(start >= 0 ? 0 : ceil_div(-start, step), 0, extent);
   const int64_t high = std::clamp<int64_t>(size > start ? ceil_div(size - start, step) : 0, low, extent);
-  for (int64_t i = 0; i < low; ++i) to[i] = E(0);
+  clear(to, low);
   copy(to + low, start + low * step, high - low);
-  for (int64_t i = high; i < extent; ++i) to[i] = E(0);
+  clear(to + high, extent - high);
 }
 
 // `count` elements of x, `pitch` apart.
@@ -195,8 +205,9 @@ CT_INLINE void lay_out_row(S* to, int64_t extent, const S* x, int64_t size, int6
 
 // Calls write(row, at, start) for the rows of a channel that hold points of the image, at the offset `at`,
 // and fills the others with zeros.
-template <class E, class Write>
-CT_INLINE void lay_out_channel(const TapLayout& l, E* row, const int64_t* x_strides, Write&& write) {
+template <class E, class Write, class Clear = ClearPoints>
+CT_INLINE void lay_out_channel(const TapLayout& l, E* row, const int64_t* x_strides, Write&& write,
+                               Clear&& clear = {}) {
   const TapAxis *a = l.axis, &b = l.axis[1], &w = l.axis[2];
   for (int64_t pd = 0; pd < a->phases; ++pd) {
     for (int64_t ph = 0; ph < b.phases; ++ph) {
@@ -208,7 +219,7 @@ CT_INLINE void lay_out_channel(const TapLayout& l, E* row, const int64_t* x_stri
           for (int64_t j = 0; j < l.extent[1]; ++j, row += l.extent[2]) {
             const int64_t xh = b.step * j + h0;
             if (xd < 0 || xd >= a->x_size || xh < 0 || xh >= b.x_size) {
-              for (int64_t q = 0; q < l.extent[2]; ++q) row[q] = E(0);
+              clear(row, l.extent[2]);
             } else {
               write(row, xd * x_strides[0] + xh * x_strides[1], w0);
             }

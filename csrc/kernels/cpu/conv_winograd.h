@@ -207,7 +207,7 @@ class WinogradConvolution {
   CT_NOINLINE void finish(const Buffers& b, int64_t group, const TileRun& run, int64_t first, int64_t row,
                           float* strip, LargestValue& largest) const {
     constexpr int kIn = Transform::kIn, kLast = kIn - 1;
-    const int64_t cols = tiles_.length * kTile, rows = std::min(lanes, p_.rows - row);
+    const int64_t cols = tiles_.length * kWinogradTile, rows = std::min(lanes, p_.rows - row);
     alignas(64) float bias[lanes] = {};
     for (int64_t l = 0; p_.bias && l < rows; ++l)
       bias[l] = p_.bias[(group * p_.rows + row + l) * p_.bias_stride];
@@ -215,26 +215,26 @@ class WinogradConvolution {
     const float* sums = b.sums + (row / Blocks::cols * b.tiles + first) * Blocks::cols + row % Blocks::cols;
     const int64_t h_points = terms_.pair[0].h_points, w_points = terms_.pair[0].w_points;
     for (int64_t tile = 0; tile < tiles_.length; ++tile, sums += Blocks::cols) {
-      Vector half[kTile][kIn];
-      for (int r = 0; r < kTile; ++r) half[r][kLast] = Vector{};
+      Vector half[kWinogradTile][kIn];
+      for (int r = 0; r < kWinogradTile; ++r) half[r][kLast] = Vector{};
       for (int64_t s = 0; s < w_points; ++s) {
-        Vector m[kIn], y[kTile];
+        Vector m[kIn], y[kWinogradTile];
         for (int64_t r = 0; r < kIn; ++r)
           m[r] = r < h_points ? load_vector(sums + (r * w_points + s) * b.sums_plane) : Vector{};
         Transform::result(m, y);
-        for (int r = 0; r < kTile; ++r) half[r][s] = y[r];
+        for (int r = 0; r < kWinogradTile; ++r) half[r][s] = y[r];
       }
-      for (int r = 0; r < kTile; ++r) {
-        Vector y[kTile];
+      for (int r = 0; r < kWinogradTile; ++r) {
+        Vector y[kWinogradTile];
         Transform::result(half[r], y);
-        for (int j = 0; j < kTile; ++j) {
+        for (int j = 0; j < kWinogradTile; ++j) {
           largest.see(y[j]);
-          store_vector(strip + (r * cols + tile * kTile + j) * lanes, y[j] + shift);
+          store_vector(strip + (r * cols + tile * kWinogradTile + j) * lanes, y[j] + shift);
         }
       }
     }
     float* sheet = p_.y + run.image * p_.y_image + group * p_.y_group + run.sheet * p_.y_strides[0];
-    store_strip(strip, kTile, cols, strip_channels(sheet, row, p_.rows, p_.y_row),
+    store_strip(strip, kWinogradTile, cols, strip_channels(sheet, row, p_.rows, p_.y_row),
                 tiles_.h.result(run.h_phase, run.h_tile, p_.y_strides[1]),
                 tiles_.w.result(run.w_phase, run.w_tile, p_.y_strides[2]));
   }

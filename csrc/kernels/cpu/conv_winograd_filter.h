@@ -107,18 +107,19 @@ class WinogradFilterGradient {
   CT_NOINLINE void transform_gradient(float* to, int64_t plane, int64_t group, const TileRun& run,
                                       int64_t col, float* strip) const {
     constexpr int kIn = Transform::kIn;
-    const int64_t cols = tiles_.length * kTile;
+    const int64_t cols = tiles_.length * kWinogradTile;
     const float* sheet = p_.y + run.image * p_.y_image + group * p_.y_group + run.sheet * p_.y_strides[0];
-    load_strip(strip, kTile, cols, strip_channels(sheet, col, p_.cols, p_.y_channel),
+    load_strip(strip, kWinogradTile, cols, strip_channels(sheet, col, p_.cols, p_.y_channel),
                tiles_.h.result(run.h_phase, run.h_tile, p_.y_strides[1]),
                tiles_.w.result(run.w_phase, run.w_tile, p_.y_strides[2]));
     const int64_t h_points = terms_.pair[0].h_points, w_points = terms_.pair[0].w_points;
     for (int64_t tile = 0; tile < tiles_.length; ++tile) {
-      Vector half[kIn][kTile];
+      Vector half[kIn][kWinogradTile];
 #pragma GCC unroll 1
-      for (int j = 0; j < kTile; ++j) {
-        Vector y[kTile], z[kIn];
-        for (int r = 0; r < kTile; ++r) y[r] = load_vector(strip + (r * cols + tile * kTile + j) * lanes);
+      for (int j = 0; j < kWinogradTile; ++j) {
+        Vector y[kWinogradTile], z[kIn];
+        for (int r = 0; r < kWinogradTile; ++r)
+          y[r] = load_vector(strip + (r * cols + tile * kWinogradTile + j) * lanes);
         Transform::result_gradient(y, z);
         for (int r = 0; r < kIn; ++r) half[r][j] = z[r];
       }

@@ -11,7 +11,7 @@
 namespace ctorch::CT_ISA {
 namespace {
 
-constexpr int64_t kTile = 4;  // rows and columns of a tile
+constexpr int64_t kWinogradTile = 4;  // rows and columns of a tile
 
 // The taps of one dimension whose shifts differ by multiples of the step: those that see the same phase of
 // the image.
@@ -40,15 +40,15 @@ struct TileAxis {
     if (!fits) sets = 0;
     if (set[1].taps > set[0].taps) std::swap(set[0], set[1]);
     spacing = std::max<int64_t>(1, spacing);
-    tiles = ceil_div(ceil_div(grid, spacing), kTile);
+    tiles = ceil_div(ceil_div(grid, spacing), kWinogradTile);
   }
 
   // The points of the image that a set of taps sees, and of the result, from a tile on.
   StripAxis image(const TapSet& s, int64_t phase, int64_t tile, int64_t stride) const {
-    return {step * (phase + tile * kTile * spacing) + s.first, step * spacing, x_size, stride};
+    return {step * (phase + tile * kWinogradTile * spacing) + s.first, step * spacing, x_size, stride};
   }
   StripAxis result(int64_t phase, int64_t tile, int64_t stride) const {
-    return {phase + tile * kTile * spacing, spacing, grid, stride};
+    return {phase + tile * kWinogradTile * spacing, spacing, grid, stride};
   }
 
  private:
@@ -101,11 +101,14 @@ struct WinogradTiles {
     r.image = i;
     return r;
   }
-  int points() const { return taps + static_cast<int>(kTile) - 1; }  // of the transform, in one dimension
+  int points() const {
+    return taps + static_cast<int>(kWinogradTile) - 1;
+  }  // of the transform, in one dimension
   // Of a strip for the tiles of a run, of the image or the result.
   size_t strip_bytes() const {
     constexpr int64_t lanes = kLanes<float>;
-    return static_cast<size_t>((points() * (length * kTile + taps - 1) + lanes) * lanes) * sizeof(float);
+    return static_cast<size_t>((points() * (length * kWinogradTile + taps - 1) + lanes) * lanes) *
+           sizeof(float);
   }
 };
 
@@ -152,7 +155,7 @@ CT_NOINLINE void transform_strip(float* to, int64_t plane, int64_t pitch, int64_
   constexpr int64_t lanes = kLanes<float>;
   constexpr int kIn = Transform::kIn, kLast = kIn - 1;
   using Vector = typename Transform::Vector;
-  const int64_t cols = tiles * kTile + kIn - kTile;
+  const int64_t cols = tiles * kWinogradTile + kIn - kWinogradTile;
   // The last point of the image counts at infinity alone.
   const bool h_infinity = pair.h_points == kIn, w_infinity = pair.w_points == kIn;
   for (int64_t c = 0; c < cols; ++c) {
@@ -169,7 +172,7 @@ CT_NOINLINE void transform_strip(float* to, int64_t plane, int64_t pitch, int64_
     float* out = to + r * pair.w_points * plane;
     for (int64_t tile = 0; tile < tiles; ++tile) {
       Vector d[kIn], v[kIn];
-      for (int j = 0; j < kIn; ++j) d[j] = load_vector(row + (tile * kTile + j) * lanes);
+      for (int j = 0; j < kIn; ++j) d[j] = load_vector(row + (tile * kWinogradTile + j) * lanes);
       Transform::image(d, v);
       for (int j = 0; j < kLast; ++j) store_vector(out + j * plane + tile * pitch, v[j]);
       if (w_infinity) store_vector(out + kLast * plane + tile * pitch, v[kLast]);
@@ -190,7 +193,7 @@ inline void transform_image(float* to, int64_t plane, int64_t pitch, const Winog
     if (sheet >= 0 && sheet < tiles.depth->x_size) lane.lane[l] = x + c * channel + sheet * strides[0];
   }
   lane.adjacent = channel == 1 && lane.lane[0] && term % terms.channels + lanes <= terms.channels;
-  const int64_t cols = tiles.length * kTile + tiles.taps - 1;
+  const int64_t cols = tiles.length * kWinogradTile + tiles.taps - 1;
   load_strip(strip, pair.h_points, cols, lane, tiles.h.image(*pair.h, run.h_phase, run.h_tile, strides[1]),
              tiles.w.image(*pair.w, run.w_phase, run.w_tile, strides[2]));
   with_transform(tiles.taps, [&](auto transform) {

@@ -66,13 +66,6 @@ void plain_product(const Product<float, float>& q, double alpha, GemmPrecision p
   g_plain.gemm(g);
 }
 
-// No piece and no sum comes near infinity. (Of NaN nothing is true.)
-bool fit_for_tiles(float a, float b, int64_t k) {
-  constexpr float kLargest = 0x1p126f / kSplitScale;
-  constexpr double kLargestSum = 0x1p126 / kSplitScale / kSplitScale;
-  return a < kLargest && b < kLargest && static_cast<double>(a) * b * static_cast<double>(k) < kLargestSum;
-}
-
 // Packing a number, or reading it from memory, costs as much as some 50 multiply-adds of six products save:
 // narrow products stay where they are. Rounded to one piece, floats would be packed there too, and so are
 // bfloat16 numbers.

@@ -1,5 +1,5 @@
 // The loops of a matrix product around the tiles: slabs of the operands that are packed at a time, tasks for
-// the threads, blocks of k.
+// the threads.
 #pragma once
 
 #include <algorithm>
@@ -7,6 +7,7 @@
 #include "core/parallel.h"
 #include "core/scratch.h"
 #include "kernels/cpu/amx/gemm_split.h"
+#include "kernels/cpu/amx/panel_sums.h"
 #include "kernels/cpu/gemm_loops.h"
 
 namespace ctorch::CT_ISA {
@@ -103,9 +104,8 @@ class TileProduct {
     s_.out.c += i * q_.out.c_row + j * q_.out.c_col;
     if (q_.out.d) s_.out.d += i * q_.out.d_row + j * q_.out.d_col;
     s_.out = for_k_block(s_.out, p == 0, p + s_.k == q_.k);
-    steps_ = ceil_div(s_.k, kStep);
-    block_steps_ = ceil_div(steps_, ceil_div(steps_, format_.block_steps));
-    blocks_ = ceil_div(steps_, block_steps_);
+    const PanelProduct product = panel_product();
+    steps_ = product.steps, block_steps_ = product.block_steps, blocks_ = product.blocks();
   }
 
   // A unit of work is a block of k of a few panels: whole cache lines of operands that lie along the panels.
@@ -148,83 +148,34 @@ class TileProduct {
     largest = seen;
   }
 
-  static float greatest(const Bits* largest, int64_t count) {
-    uint32_t bits = 0;
-    for (int64_t i = 0; i < count * kTile; ++i) bits = std::max(bits, largest[i / kTile][i % kTile]);
-    return bit_cast<float>(bits);
-  }
-
   void multiply() {
-    const Rectangles tasks(ceil_div(s_.m, kPanel), ceil_div(s_.n, kPanel), kTaskRowPanels, kTaskColPanels,
-                           kPanel * kPanel * steps_ * kStep);
+    const PanelProduct product = panel_product();
+    const Rectangles tasks = product.tasks();
     parallel_for(0, tasks.count(), tasks.grain, [&](int64_t from, int64_t to) {
       TileRegisters tiles;
-      for (int64_t task = from; task < to; ++task) rectangle(tasks.at(task));
+      RectangleSums sums(product, *this);
+      for (int64_t task = from; task < to; ++task) sums.run(tasks.at(task));
     });
   }
-
-  // A pair of panels whose product over a block of k is in `tile`, and whose sum over the blocks is in `sum`.
-  struct PanelPair {
-    int64_t i, j;
-    float *sum, *tile;
-    bool first, last;  // block of k; the first is written to `sum` at once
-  };
-
-  // Blocks of k outermost: the rectangle's part of A in a block, and its sums, stay in the L2, while B's
-  // panels go through the L1.
-  void rectangle(const Rectangle& r) {
-    const int64_t wide = r.j_to - r.j_from;
-    alignas(64) float tiles[2][kPanelSums];
-    Scratch buffer(blocks_ == 1 ? 0 : static_cast<size_t>((r.i_to - r.i_from) * wide) * sizeof tiles[0]);
-    float* sums = buffer.as<float>();
-    // What TILESTORED has written can be read only once it is in the cache: the instructions for the next
-    // pair are under way by then.
-    PanelPair done{};
-    for (int64_t block = 0; block < blocks_; ++block) {
-      for (int64_t j = r.j_from; j < r.j_to; ++j) {
-        for (int64_t i = r.i_from; i < r.i_to; ++i) {
-          float* tile = tiles[done.tile == tiles[0]];
-          float* sum = blocks_ == 1 ? tile : sums + ((i - r.i_from) * wide + j - r.j_from) * kPanelSums;
-          const PanelPair next = {i, j, sum, tile, block == 0, block == blocks_ - 1};
-          multiply(next, block * block_steps_);
-          finish(done);
-          done = next;
-        }
-      }
-    }
-    finish(done);
+  PanelProduct panel_product() const {
+    return PanelProduct(s_.m, s_.n, ceil_div(s_.k, kStep), format_.block_steps, format_.kernels);
   }
 
-  void multiply(const PanelPair& pair, int64_t step) {
-    const int64_t rows = s_.m - pair.i * kPanel, cols = s_.n - pair.j * kPanel;
-    if (pair.last) {
-      prefetch_tile(s_.out, pair.i * kPanel, pair.j * kPanel, std::min(rows, kPanel), std::min(cols, kPanel));
-    }
-    format_.kernels.of[rows > kTile][cols > kTile](a_packed_ + (pair.i * steps_ + step) * step_pairs_,
-                                                   b_packed_ + (pair.j * steps_ + step) * step_pairs_,
-                                                   std::min(block_steps_, steps_ - step),
-                                                   pair.first ? pair.sum : pair.tile);
+  // For RectangleSums.
+  template <class Source>
+  friend class RectangleSums;
+  void begin(int64_t, int64_t) const {}
+  const Pair* a(int64_t i, int64_t step) const { return a_packed_ + (i * steps_ + step) * step_pairs_; }
+  const Pair* b(int64_t j, int64_t step) const { return b_packed_ + (j * steps_ + step) * step_pairs_; }
+  void expect(int64_t i, int64_t j) const {
+    prefetch_tile(s_.out, i * kPanel, j * kPanel, std::min(kPanel, s_.m - i * kPanel),
+                  std::min(kPanel, s_.n - j * kPanel));
+  }
+  void write(int64_t i, int64_t j, const float* sums) const {
+    write_tile(s_.out, i * kPanel, j * kPanel, std::min(kPanel, s_.m - i * kPanel),
+               std::min(kPanel, s_.n - j * kPanel), sums, kPanel);
   }
 
-  void finish(const PanelPair& pair) {
-    if (!pair.tile) return;  // none yet
-    const int64_t rows = std::min(kPanel, s_.m - pair.i * kPanel),
-                  cols = std::min(kPanel, s_.n - pair.j * kPanel);
-    if (!pair.first) add(pair.sum, pair.tile, rows, cols);
-    if (pair.last) write_tile(s_.out, pair.i * kPanel, pair.j * kPanel, rows, cols, pair.sum, kPanel);
-  }
-
-  static CT_INLINE void add(float* sum, const float* tile, int64_t rows, int64_t cols) {
-    for (int64_t i = 0; i < rows * kPanel; i += kPanel) {
-      for (int64_t j = i; j < i + cols; j += kTile)
-        store_vector(sum + j, load_vector(sum + j) + load_vector(tile + j));
-    }
-  }
-
-  static constexpr int64_t kPanelSums = kPanel * kPanel;
-  // A rectangle's part of A in a block of k takes 256 or 384 KB, its sums 512 KB of an L2 of 2 MB; its time
-  // for a block reads 9 (six products) to 18 GB/s of packed operands.
-  static constexpr int64_t kTaskRowPanels = 8, kTaskColPanels = 16;
   static constexpr int64_t kUnitLanes = 4 * kPanel;
   static constexpr int64_t kPackGrain = 1 << 15;  // elements to pack that are worth a thread
 

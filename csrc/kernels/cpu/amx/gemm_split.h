@@ -34,6 +34,20 @@ using PackTile = void (*)(Pair* to, Strip<T> strip, int64_t lanes, int64_t k, bo
 // long before the float is. Scaled, what they lose lies below what an FMA loses to a denormal result.
 inline constexpr float kSplitScale = 0x1p30f;
 
+// The greatest of `count` such magnitudes of 16 lanes.
+inline float greatest(const Bits* largest, int64_t count) {
+  uint32_t bits = 0;
+  for (int64_t i = 0; i < count * kTile; ++i) bits = std::max(bits, largest[i / kTile][i % kTile]);
+  return bit_cast<float>(bits);
+}
+
+// Whether no piece and no sum of k products comes near infinity. (Of NaN nothing is true.)
+inline bool fit_for_tiles(float a, float b, int64_t k) {
+  constexpr float kLargest = 0x1p126f / kSplitScale;
+  constexpr double kLargestSum = 0x1p126 / kSplitScale / kSplitScale;
+  return a < kLargest && b < kLargest && static_cast<double>(a) * b * static_cast<double>(k) < kLargestSum;
+}
+
 // A strip whose numbers are neighbours in neither direction, copied so that they are along k.
 template <class T>
 CT_INLINE Strip<T> gathered(Strip<T> strip, int64_t lanes, int64_t k, T* copy) {
@@ -54,9 +68,9 @@ struct FloatRows {
   }
 };
 
-// One row of a tile, in pieces: pairs of a lane of `first` and one of `second`.
+// The pieces of pairs of a lane of `first` and one of `second`.
 template <int kPieces>
-CT_INLINE void split_row(Pair* to, Floats first, Floats second, Bits& largest) {
+CT_INLINE void split_pairs(Floats first, Floats second, Bits (&pieces)[kPieces], Bits& largest) {
   Floats x[2] = {first, second};
 #pragma GCC unroll 2
   for (int h = 0; h < 2; ++h) {
@@ -79,7 +93,7 @@ CT_INLINE void split_row(Pair* to, Floats first, Floats second, Bits& largest) {
       }
       x[h] -= reinterpret_cast<Floats>(rounded[h]);
     }
-    store_vector(to + piece * kPiecePairs, rounded[0] >> 16 | rounded[1]);
+    pieces[piece] = rounded[0] >> 16 | rounded[1];
   }
 }
 
@@ -104,14 +118,20 @@ void pack_floats(Pair* to, Strip<float> strip, int64_t lanes, int64_t k, bool la
     rows = {turned, kTile, kTilePairs, {kTile, kTile}, {kTile, kTile}};
   }
   Bits seen = largest;
-  for (int64_t r = 0; r < kTile; ++r)
-    split_row<kPieces>(to + r * kTile, rows.load(0, r), rows.load(1, r), seen);
+  for (int64_t r = 0; r < kTile; ++r) {
+    Bits pieces[kPieces];
+    split_pairs<kPieces>(rows.load(0, r), rows.load(1, r), pieces, seen);
+#pragma GCC unroll 3
+    for (int piece = 0; piece < kPieces; ++piece)
+      store_vector(to + piece * kPiecePairs + r * kTile, pieces[piece]);
+  }
   largest = seen;
 }
 
 // Pairs are numbers 2 p and 2 p + 1 in k, as they lie in memory. Nothing is special: tiles treat infinities
 // and NaN as other units do.
-void pack_bfloat16(Pair* to, Strip<BFloat16> strip, int64_t lanes, int64_t k, bool lanes_are_rows, Bits&) {
+inline void pack_bfloat16(Pair* to, Strip<BFloat16> strip, int64_t lanes, int64_t k, bool lanes_are_rows,
+                          Bits&) {
   BFloat16 copy[kTile * kStep];
   if (strip.lane != 1 && strip.step != 1) strip = gathered(strip, lanes, k, copy);
   const bool along_k = strip.step == 1 && (lanes_are_rows || strip.lane != 1);

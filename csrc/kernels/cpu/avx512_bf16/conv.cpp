@@ -1,5 +1,5 @@
 // Convolutions of bfloat16 as sums over taps of pairs of channels.
-#include "kernels/cpu/avx512_bf16/pairs.h"
+#include "kernels/cpu/avx512_bf16/conv_pairs.h"
 #include "kernels/cpu/conv_products.h"
 #include "kernels/cpu/winograd_tiles.h"
 
@@ -7,32 +7,6 @@ namespace ctorch::CT_ISA {
 namespace {
 
 constexpr TileKernels<Pair, float> kGatheredPairTiles = make_pair_tiles<GatheredB>(TileWidths());
-
-// `count` elements, at most kLanes<Pair>, kPitch (1 or 2) apart, each in the lower half of a lane.
-template <int kPitch>
-CT_INLINE Simd<Pair>::Vector load_lower_halves(const BFloat16* p, int64_t count) {
-  typedef uint16_t Narrow __attribute__((vector_size(kVectorBytes / 2)));
-  if constexpr (kPitch == 2) {
-    const auto evens = static_cast<__mmask32>(0x55555555u & ((uint64_t{1} << 2 * count) - 1));
-    return reinterpret_cast<Simd<Pair>::Vector>(_mm512_maskz_loadu_epi16(evens, p));
-  } else {
-    const auto first = static_cast<__mmask16>((1u << count) - 1);
-    return __builtin_convertvector(reinterpret_cast<Narrow>(_mm256_maskz_loadu_epi16(first, p)),
-                                   Simd<Pair>::Vector);
-  }
-}
-
-// Pairs of the elements of two rows, or of one and zeros.
-template <int kPitch>
-void pair_rows(Pair* to, const BFloat16* first, const BFloat16* second, int64_t count) {
-  constexpr int64_t lanes = kLanes<Pair>;
-  for (int64_t i = 0; i < count; i += lanes) {
-    const int64_t n = std::min(lanes, count - i);
-    Simd<Pair>::Vector pairs = load_lower_halves<kPitch>(first + i * kPitch, n);
-    if (second) pairs |= load_lower_halves<kPitch>(second + i * kPitch, n) << 16;
-    store_partial(to + i, pairs, n);
-  }
-}
 
 // The format in which an element is a pair of neighbouring channels.
 struct PairTaps {
@@ -63,14 +37,6 @@ struct PairTaps {
       });
     }
   }
-  static CT_INLINE void pair_points(Pair* to, const BFloat16* first, const BFloat16* second, int64_t pitch,
-                                    int64_t count) {
-    if (pitch == 1) return pair_rows<1>(to, first, second, count);
-    if (pitch == 2) return pair_rows<2>(to, first, second, count);
-    for (int64_t i = 0; i < count; ++i)
-      to[i] = pair_of(first[i * pitch], second ? second[i * pitch] : BFloat16{});
-  }
-
   // Rows are brought into pairs, some at a time, and transposed.
   void pack(Pair* panel, int64_t width, int64_t rows, const BFloat16* w, const int64_t* offset,
             const TapLayout& l) const {
@@ -106,11 +72,7 @@ struct PairTaps {
   }
 
   static CT_INLINE void store(BFloat16* y, Simd<float>::Vector v, int64_t count) {
-    if (count >= kLanes<float>) return store_converted(y, v);
-    alignas(32) BFloat16 lane[kLanes<float>];
-    store_converted(lane, v);
-    _mm256_mask_storeu_epi16(y, static_cast<__mmask16>((1u << count) - 1),
-                             _mm256_load_si256(reinterpret_cast<const __m256i*>(lane)));
+    store_rounded(y, v, count);
   }
   static const TileKernels<Pair, float>& gathered_tiles() { return kGatheredPairTiles; }
   static const TileKernels<Pair, float>& packed_tiles() { return kPackedPairTiles; }

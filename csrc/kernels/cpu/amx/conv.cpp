@@ -1,0 +1,115 @@
+// Convolutions of bfloat16 on AMX tiles, and those of floats as sums of bfloat16 pieces (see gemm.cpp).
+#include "kernels/cpu/amx/conv_tiles.h"
+#include "kernels/cpu/conv_products.h"
+#include "kernels/cpu/winograd_tiles.h"
+
+namespace ctorch::CT_ISA {
+namespace {
+
+// The kernels of the level below.
+ConvTable g_plain;
+
+// Not where tiles stay mostly empty. Floats whose products Winograd's method cuts
+// to less than half are faster by multiply-adds: six products take a bit less than half their time.
+template <class T>
+bool wins(const TapProduct<T>& p) {
+  constexpr int64_t kFewestRows = 12, kFewestChannels = 8, kLeastDepth = 32;
+  constexpr double kGain = 2;
+  const TapLayout& l = p.layout;
+  const int64_t points = p.batch * l.points();
+  const bool enough =
+      p.rows >= kFewestRows && l.channels >= kFewestChannels && l.depth() >= kLeastDepth && points >= kTile;
+  if constexpr (std::is_same_v<T, float>) {
+    const WinogradTiles tiles(l, p.batch);
+    if (winograd_wins(l, tiles, WinogradTerms(l, tiles), p.rows, points, kGain)) return false;
+  }
+  return enough;
+}
+
+// Nor where there is little to do. Phases of a stride that no tap reaches go with the others.
+template <class T>
+bool all_win(const ConvArgs& g, bool backward) {
+  constexpr int64_t kLeastWork = 64 * 64 * 64;
+  bool all = true;
+  int64_t work = 0;
+  for_each_product<T>(g, backward, [&](const TapProduct<T>& p) {
+    if (p.layout.depth() == 0) return;
+    work += p.groups * p.rows * p.layout.depth() * p.batch * p.layout.points();
+    all = all && wins(p);
+  });
+  return all && work >= kLeastWork;
+}
+bool on_tiles(const ConvArgs& g, bool backward) {
+  return g.dtype == DType::bfloat16  ? all_win<BFloat16>(g, backward)
+         : g.dtype == DType::float32 ? all_win<float>(g, backward)
+                                     : false;
+}
+
+template <class T>
+bool run_as(const ConvArgs& g, bool backward) {
+  FlushDenormals flush;
+  const Pair* prepared = static_cast<const Pair*>(g.prepared);
+  bool fit = true;
+  for_each_product<T>(g, backward, [&](const TapProduct<T>& p) {
+    TileConvolution<T> method(p);
+    fit = fit && run_with_filter(method, prepared);
+    if (prepared) prepared += method.prepared_elements();
+  });
+  return fit;
+}
+void run(ConvArgs g, bool backward) {
+  if (on_tiles(g, backward)) {
+    if (g.dtype == DType::bfloat16 ? run_as<BFloat16>(g, backward) : run_as<float>(g, backward)) return;
+    g.prepared = nullptr;
+  }
+  backward ? g_plain.backward_x(g) : g_plain.forward(g);
+}
+void forward(const ConvArgs& g) { run(g, false); }
+void backward_x(const ConvArgs& g) { run(g, true); }
+
+bool takes(const ConvArgs& g, bool backward) { return on_tiles(g, backward) || g_plain.takes(g, backward); }
+
+template <class T>
+ConvForm form_as(const ConvArgs& g, bool backward) {
+  return total_form<T>(g, backward, [](const TapProduct<T>& p) -> ConvForm {
+    const TileConvolution<T> method(p);
+    return {method.prepared_elements() * static_cast<int64_t>(sizeof(Pair)), method.kind()};
+  });
+}
+ConvForm form(const ConvArgs& g, bool backward) {
+  if (!on_tiles(g, backward)) return g_plain.form(g, backward);
+  return g.dtype == DType::bfloat16 ? form_as<BFloat16>(g, backward) : form_as<float>(g, backward);
+}
+
+template <class T>
+void prepare_as(const ConvArgs& g, bool backward, Pair* to) {
+  FlushDenormals flush;
+  for_each_product<T>(g, backward, [&](const TapProduct<T>& p) {
+    const TileConvolution<T> method(p);
+    method.prepare(to);
+    to += method.prepared_elements();
+  });
+}
+void prepare(const ConvArgs& g, bool backward, void* to) {
+  if (!on_tiles(g, backward)) return g_plain.prepare(g, backward, to);
+  g.dtype == DType::bfloat16 ? prepare_as<BFloat16>(g, backward, static_cast<Pair*>(to))
+                             : prepare_as<float>(g, backward, static_cast<Pair*>(to));
+}
+
+bool prefers_planes(const ConvArgs& g, bool backward) {
+  return on_tiles(g, backward) || g_plain.prefers_planes(g, backward);
+}
+
+}  // namespace
+
+void fill_conv(ConvTable& table) {
+  g_plain = table;
+  table.forward = forward;
+  table.backward_x = backward_x;
+  table.takes = takes;
+  table.form = form;
+  table.prepare = prepare;
+  table.prefers_planes = prefers_planes;
+}
+
+}  // namespace ctorch::CT_ISA

@@ -1,0 +1,105 @@
+// The loops of a product around the tiles, for a rectangle of pairs of panels of A and B.
+#pragma once
+
+#include <algorithm>
+
+#include "core/scratch.h"
+#include "kernels/cpu/amx/gemm_tiles.h"
+#include "kernels/cpu/gemm_loops.h"
+
+namespace ctorch::CT_ISA {
+namespace {
+
+// A rectangle's part of A in a block of k takes 256 or 384 KB, its sums 512 KB of an L2 of 2 MB; its time for
+// a block reads 9 (six products) to 18 GB/s of packed operands.
+inline constexpr int64_t kTaskRowPanels = 8, kTaskColPanels = 16;
+
+inline constexpr int64_t kPanelSums = kPanel * kPanel;
+
+// What is summed: m by n, over `steps` of k, of which block_steps at a time are summed in tiles.
+struct PanelProduct {
+  int64_t m, n, steps, block_steps;
+  const PanelKernels* kernels;
+
+  // Blocks of equal length of at most `most` steps.
+  PanelProduct(int64_t m, int64_t n, int64_t steps, int64_t most, const PanelKernels& kernels)
+      : m(m), n(n), steps(steps), block_steps(ceil_div(steps, ceil_div(steps, most))), kernels(&kernels) {}
+  int64_t blocks() const { return ceil_div(steps, block_steps); }
+  int64_t rows(int64_t i) const { return std::min(kPanel, m - i * kPanel); }
+  int64_t cols(int64_t j) const { return std::min(kPanel, n - j * kPanel); }
+  Rectangles tasks() const {
+    return Rectangles(ceil_div(m, kPanel), ceil_div(n, kPanel), kTaskRowPanels, kTaskColPanels,
+                      kPanel * kPanel * steps * kStep);
+  }
+};
+
+// Sums of the pairs of panels of a rectangle.
+//
+// Source says where packed panels lie, a(i, step) and b(j, step); begin(step, count) comes before the blocks
+// of k that begin there; expect(i, j) when the sums of a pair will soon be whole; and write(i, j, sums) takes
+// them, rows of kPanel.
+template <class Source>
+class RectangleSums {
+ public:
+  RectangleSums(const PanelProduct& product, Source& source) : p_(product), source_(source) {}
+
+  // Blocks of k outermost: the rectangle's part of A in a block, and its sums, stay in the L2, while B's
+  // panels go through the L1.
+  void run(const Rectangle& r) {
+    const int64_t wide = r.j_to - r.j_from, blocks = p_.blocks();
+    alignas(64) float tiles[2][kPanelSums];
+    Scratch buffer(blocks == 1 ? 0 : static_cast<size_t>((r.i_to - r.i_from) * wide) * sizeof tiles[0]);
+    float* sums = buffer.as<float>();
+    // What TILESTORED has written can be read only once it is in the cache: the instructions for the next
+    // pair are under way by then.
+    Pair done{};
+    for (int64_t block = 0; block < blocks; ++block) {
+      const int64_t step = block * p_.block_steps, count = std::min(p_.block_steps, p_.steps - step);
+      source_.begin(step, count);
+      for (int64_t j = r.j_from; j < r.j_to; ++j) {
+        for (int64_t i = r.i_from; i < r.i_to; ++i) {
+          float* tile = tiles[done.tile == tiles[0]];
+          float* sum = blocks == 1 ? tile : sums + ((i - r.i_from) * wide + j - r.j_from) * kPanelSums;
+          const Pair next = {i, j, sum, tile, block == 0, block == blocks - 1};
+          multiply(next, step, count);
+          finish(done);
+          done = next;
+        }
+      }
+    }
+    finish(done);
+  }
+
+ private:
+  // A pair of panels whose product over a block of k is in `tile`, and whose sum over the blocks is in `sum`.
+  struct Pair {
+    int64_t i, j;
+    float *sum, *tile;
+    bool first, last;  // block of k; the first is written to `sum` at once
+  };
+
+  void multiply(const Pair& pair, int64_t step, int64_t count) {
+    if (pair.last) source_.expect(pair.i, pair.j);
+    p_.kernels->of[p_.rows(pair.i) > kTile][p_.cols(pair.j) > kTile](
+        source_.a(pair.i, step), source_.b(pair.j, step), count, pair.first ? pair.sum : pair.tile);
+  }
+
+  void finish(const Pair& pair) {
+    if (!pair.tile) return;  // none yet
+    if (!pair.first) add(pair.sum, pair.tile, p_.rows(pair.i), p_.cols(pair.j));
+    if (pair.last) source_.write(pair.i, pair.j, pair.sum);
+  }
+
+  static CT_INLINE void add(float* sum, const float* tile, int64_t rows, int64_t cols) {
+    for (int64_t i = 0; i < rows * kPanel; i += kPanel) {
+      for (int64_t j = i; j < i + cols; j += kTile)
+        store_vector(sum + j, load_vector(sum + j) + load_vector(tile + j));
+    }
+  }
+
+  const PanelProduct& p_;
+  Source& source_;
+};
+
+}  // namespace
+}  // namespace ctorch::CT_ISA
