@@ -189,11 +189,10 @@ void skinny_product(const T* x, int64_t x_row, int64_t x_k, int64_t few, const T
       if (big_k == 1) {
         dot_blocks(big + o0 * big_out, big_out, count, xs, xs_row, few, k, sums, block);
       } else {
-        axpy_blocks(big + o0, big_k, count, xs, xs_row, few, std::min(kStretch, k), sums, block);
-        for (int64_t p = kStretch; p < k; p += kStretch) {
+        for (int64_t p = 0; p < k; p += kStretch) {
           axpy_blocks(big + p * big_k + o0, big_k, count, xs + p, xs_row, few, std::min(kStretch, k - p),
-                      part, block);
-          for (int64_t r = 0; r < few; ++r) {
+                      p == 0 ? sums : part, block);
+          for (int64_t r = 0; r < few && p > 0; ++r) {
             for (int64_t o = r * block; o < r * block + count; ++o) sums[o] += part[o];
           }
         }
