@@ -216,20 +216,23 @@ def test_bfloat16_is_rounded_once_from_a_float_sum(name):
         assert (np.abs(y - wanted.numpy()) <= bound.numpy()).all()
 
 
-@pytest.mark.parametrize("where", ["image", "filter"])
+@pytest.mark.parametrize("where", ["image", "last column", "filter"])
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
-def test_special_values_in_pairs_of_channels(where, value):
+@pytest.mark.parametrize("stride", [1, 2])
+def test_special_values_in_pairs(where, value, stride):
+    """Pairs of channels, of points for the gradient of the filter; rows of an odd number of points."""
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((2, 33, 20, 22), dtype=np.float32)
+    x = rng.standard_normal((2, 33, 20, 23 * stride), dtype=np.float32)
     w = rng.standard_normal((34, 33, 5, 5), dtype=np.float32)
-    if where == "image":
-        x[0, 32, 5, 7] = value
-    else:
+    if where == "filter":
         w[1, 2, 2, 2] = value  # a tap that meets no padding
+    else:
+        x[0, 32, 5, 7 if where == "image" else -1] = value
     b = np.zeros(34, np.float32)
-    options = {"padding": 2, "stride": 2}
+    options = {"padding": 2, "stride": stride}
     got = results(ctorch, ctorch.bfloat16, "conv2d", False, x, w, b, options)
-    wanted = results(torch, torch.bfloat16, "conv2d", False, x, w, b, options)
+    # (In bfloat16 PyTorch multiplies the infinity by the zero that fills up an odd row, too.)
+    wanted = results(torch, torch.float32, "conv2d", False, x, w, b, options)
     for a, r in zip(got, wanted):
         assert (np.isnan(a) == np.isnan(r)).all()
         assert (np.isposinf(a) == np.isposinf(r)).all() and (np.isneginf(a) == np.isneginf(r)).all()

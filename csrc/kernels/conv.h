@@ -42,8 +42,10 @@ struct ConvTable {
   void (*backward_x)(
       const ConvArgs&);  // x, the gradient of the image, from y and w: also transposed convolution
   void (*backward_w)(const ConvArgs&);  // w, the gradient of the filter, from x and y
-  // Whether forward or backward_x computes this in its dtype; if not, float copies have to be convolved.
+  // Whether forward or backward_x, or backward_w, computes this in its dtype; if not, float copies have to be
+  // convolved.
   bool (*takes)(const ConvArgs&, bool backward_x);
+  bool (*takes_backward_w)(const ConvArgs&);
   // Forward or backward_x bring the filter into a form of their own. One that is used again can be kept in
   // it.
   ConvForm (*form)(const ConvArgs&, bool backward_x);

@@ -262,8 +262,6 @@ void run(const Tensor& weight, ConvArgs a, bool backward) {
   backward ? kernels.backward_x(a) : kernels.forward(a);
 }
 
-bool is_half(DType dtype) { return dtype == DType::float16 || dtype == DType::bfloat16; }
-
 // Half types are summed in float: most kernels convolve float copies.
 Tensor as_float(const Tensor& t) { return to_dtype(t, DType::float32); }
 OptionalTensor as_float(const OptionalTensor& t) { return t ? OptionalTensor(as_float(*t)) : t; }
@@ -335,7 +333,9 @@ Tensor convolution_backward_weight(const Tensor& grad_output, const Tensor& inpu
         grad_output.sizes());
   const Tensor result = empty(weight_size, input.dtype(), input.device());
   if (grad_output.numel() == 0 || input.numel() == 0) return zero_(result);
-  if (is_half(input.dtype())) {
+  const ConvArgs a =
+      g.transposed ? make_args(g, input, result, grad_output) : make_args(g, grad_output, result, input);
+  if (!cpu_kernels().conv.takes_backward_w(a)) {
     return copy_(result,
                  convolution_backward_weight(as_float(grad_output), as_float(input), weight_size, options));
   }
@@ -343,8 +343,7 @@ Tensor convolution_backward_weight(const Tensor& grad_output, const Tensor& inpu
     // Winograd's kernel takes pixels too, but a copy is cheap beside it.
     return convolution_backward_weight(contiguous(grad_output), contiguous(input), weight_size, options);
   }
-  cpu_kernels().conv.backward_w(g.transposed ? make_args(g, input, result, grad_output)
-                                             : make_args(g, grad_output, result, input));
+  cpu_kernels().conv.backward_w(a);
   return result;
 }
 

@@ -75,12 +75,7 @@ void backward_x(const ConvArgs& g, const Parts& parts) {
 }
 
 template <class S>
-void backward_w(const ConvArgs& g, const Parts& parts) {
-  Scratch memory(TapTable::bytes(g.w_size));
-  FilterProduct<S> p{};
-  place_forward<S>(p, g, parts, TapTable(memory.as<int64_t>(), g.w_size));
-  p.cols = g.y_channels / g.groups;
-  p.y_channel = parts.scale * g.y_strides[1], p.w_col = parts.scale * g.w_strides[0];
+void sum_over_points(const FilterProduct<S>& p) {
   if constexpr (std::is_same_v<S, float>) {
     WinogradFilterGradient fast(p);
     if (fast.wins() && fast.run()) return;
@@ -88,7 +83,12 @@ void backward_w(const ConvArgs& g, const Parts& parts) {
   if constexpr (std::is_floating_point_v<S>) {
     if (DepthwiseFilterGradient<S>::fits(p)) return DepthwiseFilterGradient<S>(p).run();
   }
-  FilterGradient<S>(p).run();
+  FilterGradient<PlainFilter<S>>(p).run();
+}
+
+template <class S>
+void backward_w(const ConvArgs& g, const Parts& parts) {
+  with_filter_product<S>(g, parts, [](const FilterProduct<S>& p) { sum_over_points(p); });
 }
 
 // A complex convolution as four real ones over real and imaginary parts in place. `result` names the part of
@@ -140,9 +140,8 @@ void conv_backward_w(const ConvArgs& g) {
 #undef CT_CONV_TYPES
 #undef CT_CONV_REAL_TYPES
 
-bool takes(const ConvArgs& g, bool /* backward */) {
-  return g.dtype != DType::bfloat16 && g.dtype != DType::float16;
-}
+bool takes_backward_w(const ConvArgs& g) { return g.dtype != DType::bfloat16 && g.dtype != DType::float16; }
+bool takes(const ConvArgs& g, bool /* backward */) { return takes_backward_w(g); }
 ConvForm form(const ConvArgs& g, bool backward) {
   if (g.dtype != DType::float32) return {};
   return total_form<float>(g, backward, [](const TapProduct<float>& p) { return form_of(p); });
@@ -171,6 +170,7 @@ void fill_conv(ConvTable& table) {
            .backward_x = conv_backward_x,
            .backward_w = conv_backward_w,
            .takes = takes,
+           .takes_backward_w = takes_backward_w,
            .form = form,
            .prepare = prepare,
            .prefers_planes = prefers_planes};

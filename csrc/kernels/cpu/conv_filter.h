@@ -26,18 +26,47 @@ struct FilterProduct {
   bool accumulate;
 };
 
+// What a FilterGradient computes with: the Points of which the laid-out image consists; the Elements of the
+// packed gradient of the result, each for `step` neighbouring points; how they are brought there, and the
+// kernels that sum them. This one takes them as they are.
 template <class S>
+struct PlainFilter {
+  using Input = S;
+  using Point = S;
+  using Element = S;
+  using Sum = S;
+  static constexpr int64_t step = 1;
+
+  static void lay_out_channel(const FilterProduct<S>& p, S* to, const S* x, int64_t channel) {
+    lay_out(p.layout, to, x, p.x_channel, p.x_strides, channel, channel + 1);
+  }
+  static void pack(S* panel, int64_t width, int64_t cols, int64_t points, const S* y, int64_t channel,
+                   int64_t point) {
+    pack_panel(panel, width, cols, points, y, channel, point);
+  }
+  static constexpr const TileKernels<S>& tiles() { return kGatheredATiles<S>; }
+};
+
+template <class Format>
 class FilterGradient {
+  using T = typename Format::Input;
+  using Point = typename Format::Point;
+  using E = typename Format::Element;
+  using S = typename Format::Sum;
   using Blocks = GemmBlocks<S>;
 
  public:
-  explicit FilterGradient(const FilterProduct<S>& p)
+  explicit FilterGradient(const FilterProduct<T>& p)
       : p_(p),
         l_(p_.layout),
         depth_(l_.depth()),
         panels_(std::max<int64_t>(1, depth_), Blocks::rows),
         width_(ceil_div(p.cols, Blocks::lanes) * Blocks::lanes),
-        sheet_points_(l_.axis[1].grid * l_.axis[2].grid) {
+        sheet_points_(l_.axis[1].grid * l_.axis[2].grid),
+        x_joined_(l_.extent[2] == l_.axis[2].grid),
+        y_joined_(p.y_strides[1] == l_.axis[2].grid * p.y_strides[2]) {
+    // Elements of several points end with the same row on both sides.
+    if (Format::step > 1) x_joined_ = y_joined_ = x_joined_ && y_joined_;
     const int64_t sums = depth_ * width_;
     chunks_ = std::clamp<int64_t>(kPartialElements / std::max<int64_t>(1, sums * p.groups), 1,
                                   std::min(p.batch, kMostChunks));
@@ -79,10 +108,11 @@ class FilterGradient {
   // Images [from, to) of a group. The loops inside are shared by all threads where chunks are taken in turn.
   CT_NOINLINE void chunk_sum(int64_t group, int64_t from, int64_t to, S* sums) {
     const int64_t size = l_.size();
-    Scratch image_buffer(static_cast<size_t>(block_images_ * size) * sizeof(S));
-    Scratch y_buffer(static_cast<size_t>(block_images_ * block_rows_ * l_.axis[2].grid * width_) * sizeof(S));
-    S* image = image_buffer.as<S>();
-    S* y = y_buffer.as<S>();
+    // Vectors of points are written, and pairs read, beyond the last one.
+    Scratch image_buffer(static_cast<size_t>(block_images_ * size + TapLayout::kSlack) * sizeof(Point));
+    Scratch y_buffer(static_cast<size_t>(block_images_ * steps(block_rows_) * width_) * sizeof(E));
+    Point* image = image_buffer.as<Point>();
+    E* y = y_buffer.as<E>();
     for (int64_t i = 0; i < depth_ * width_; ++i) sums[i] = S(0);
     for (int64_t n = from; n < to; n += block_images_) {
       const int64_t images = std::min(block_images_, to - n);
@@ -90,8 +120,8 @@ class FilterGradient {
       parallel_for(0, images * l_.channels, grain, [&](int64_t begin, int64_t end) {
         for (int64_t c = begin; c < end; ++c) {
           const int64_t at = c / l_.channels, channel = c % l_.channels;
-          lay_out(l_, image + at * size, p_.x + (n + at) * p_.x_image + group * p_.x_group, p_.x_channel,
-                  p_.x_strides, channel, channel + 1);
+          Format::lay_out_channel(p_, image + at * size, p_.x + (n + at) * p_.x_image + group * p_.x_group,
+                                  channel);
         }
       });
       for (int64_t sheet = 0; sheet < l_.axis[0].grid; ++sheet) {
@@ -104,59 +134,62 @@ class FilterGradient {
     }
   }
 
-  // The gradient of the result with its channels innermost: a panel of columns after the other, (points,
+  // Elements of one channel of the gradient of the result, for so many rows of points of an image.
+  int64_t steps(int64_t rows) const {
+    const int64_t width = l_.axis[2].grid;
+    return y_joined_ ? ceil_div(rows * width, Format::step) : rows * ceil_div(width, Format::step);
+  }
+
+  // The gradient of the result with its channels innermost: a panel of columns after the other, (steps,
   // columns of the panel).
-  void pack_y(S* to, int64_t group, int64_t n, int64_t images, int64_t sheet, int64_t row,
+  void pack_y(E* to, int64_t group, int64_t n, int64_t images, int64_t sheet, int64_t row,
               int64_t rows) const {
-    const int64_t width = l_.axis[2].grid, points = images * rows * width;
-    const bool run = p_.y_strides[1] == width * p_.y_strides[2];  // the rows of the grid follow one another
+    const int64_t width = l_.axis[2].grid;
+    const int64_t pieces = y_joined_ ? 1 : rows, length = y_joined_ ? rows * width : width;
     const int64_t panels = ceil_div(p_.cols, Blocks::cols);
-    parallel_for(0, panels, std::max<int64_t>(1, kPackGrain / (Blocks::cols * points)),
+    const auto pack = [&](int64_t j) {
+      const int64_t cols = std::min(Blocks::cols, p_.cols - j * Blocks::cols);
+      const int64_t padded = ceil_div(cols, Blocks::lanes) * Blocks::lanes;
+      E* panel = to + j * Blocks::cols * images * steps(rows);
+      for (int64_t i = 0; i < images; ++i) {
+        const T* y = p_.y + (n + i) * p_.y_image + group * p_.y_group + j * Blocks::cols * p_.y_channel +
+                     sheet * p_.y_strides[0] + row * p_.y_strides[1];
+        for (int64_t r = 0; r < pieces; ++r, panel += ceil_div(length, Format::step) * padded)
+          Format::pack(panel, padded, cols, length, y + r * p_.y_strides[1], p_.y_channel, p_.y_strides[2]);
+      }
+    };
+    parallel_for(0, panels, std::max<int64_t>(1, kPackGrain / (Blocks::cols * images * rows * width)),
                  [&](int64_t from, int64_t end) {
-                   for (int64_t j = from; j < end; ++j) {
-                     const int64_t cols = std::min(Blocks::cols, p_.cols - j * Blocks::cols);
-                     const int64_t padded = ceil_div(cols, Blocks::lanes) * Blocks::lanes;
-                     S* panel = to + j * Blocks::cols * points;
-                     for (int64_t i = 0; i < images; ++i) {
-                       const S* y = p_.y + (n + i) * p_.y_image + group * p_.y_group +
-                                    j * Blocks::cols * p_.y_channel + sheet * p_.y_strides[0] +
-                                    row * p_.y_strides[1];
-                       const int64_t pieces = run ? 1 : rows, length = run ? rows * width : width;
-                       for (int64_t r = 0; r < pieces; ++r, panel += length * padded) {
-                         pack_panel(panel, padded, cols, length, y + r * p_.y_strides[1], p_.y_channel,
-                                    p_.y_strides[2]);
-                       }
-                     }
-                   }
+                   for (int64_t j = from; j < end; ++j) pack(j);
                  });
   }
 
-  void block_sum(const S* image, const S* y, int64_t images, int64_t rows, S* sums) const {
+  void block_sum(const Point* image, const E* y, int64_t images, int64_t rows, S* sums) const {
     const int64_t width = l_.axis[2].grid, points = images * rows * width;
-    TileArgs<S> args{};
+    TileArgs<E, S> args{};
     args.k = width;
     args.runs = rows;
     args.run_gap = l_.extent[2] - width;
     args.sheets = images;
     args.sheet_gap = l_.size() - rows * l_.extent[2];
-    if (args.run_gap == 0) {
+    if (x_joined_) {
       args.k *= rows;
       args.runs = 1;
     }
     const int64_t grain = std::max<int64_t>(1, kPieceWork / (Blocks::rows * p_.cols * points));
     parallel_for(0, panels_.count, grain, [&](int64_t from, int64_t to) {
       alignas(64) S tile[Blocks::rows * Blocks::cols];
-      TileArgs<S> t = args;
+      TileArgs<E, S> t = args;
       t.tile = tile;
-      t.a = image;
+      t.a = reinterpret_cast<const E*>(image);
       for (int64_t j = 0; j < p_.cols; j += Blocks::cols) {
         const int64_t vectors = ceil_div(std::min(Blocks::cols, p_.cols - j), Blocks::lanes);
-        t.b = y + j * points;
+        t.b = y + j * images * steps(rows);
         t.b_k = vectors * Blocks::lanes;
         for (int64_t panel = from; panel < to; ++panel) {
           const int64_t first = panels_.start(panel), count = panels_.rows(panel);
           t.offset = offset_ + first;
-          kGatheredATiles<S>.get(count, vectors)(t);
+          Format::tiles().get(count, vectors)(t);
           for (int64_t i = 0; i < count; ++i) {
             S* sum = sums + (first + i) * width_ + j;
             for (int64_t v = 0; v < vectors; ++v) {
@@ -179,7 +212,7 @@ class FilterGradient {
       for (int64_t i = from; i < to; ++i) {
         const int64_t group = i / blocks, col = i % blocks * lanes;
         const int64_t cols = std::min(lanes, p_.cols - col);
-        S* w = p_.w + group * p_.w_group + col * p_.w_col;
+        T* w = p_.w + group * p_.w_group + col * p_.w_col;
         const S* sums = sums_ + group * depth_ * width_ + col;
         for (int64_t k = 0; k < depth_; ++k, sums += width_) {
           typename Simd<S>::Vector total = {};
@@ -189,10 +222,10 @@ class FilterGradient {
             total = chunk == 0 ? load_vector(part) : total + load_vector(part);
           }
           alignas(64) S value[lanes];
-          store_vector(value, total * p_.alpha);
+          store_vector(value, total * static_cast<S>(p_.alpha));
           for (int64_t j = 0; j < cols; ++j) {
-            S& to_write = w[j * p_.w_col + filter_offset[k]];
-            to_write = p_.accumulate ? value[j] + to_write : value[j];
+            T& to_write = w[j * p_.w_col + filter_offset[k]];
+            to_write = static_cast<T>(p_.accumulate ? value[j] + static_cast<S>(to_write) : value[j]);
           }
         }
       }
@@ -207,11 +240,12 @@ class FilterGradient {
   // 1024.
   static constexpr int64_t kBlockElements = 1 << 18, kMostPoints = 1024;
 
-  const FilterProduct<S> p_;
+  const FilterProduct<T> p_;
   const TapLayout& l_;
   const int64_t depth_;
   const Panels panels_;
   const int64_t width_, sheet_points_;
+  bool x_joined_, y_joined_;  // whether the rows of points of a block follow one another
   int64_t chunks_, block_rows_, block_images_;
   int64_t* offset_ = nullptr;
   S* sums_ = nullptr;

@@ -1,7 +1,8 @@
 // The sums over taps that make up a convolution, or the gradient of its image: one forward, one per phase of
-// the stride backward.
+// the stride backward. And the sum over points that is the gradient of its filter.
 #pragma once
 
+#include "kernels/cpu/conv_filter.h"
 #include "kernels/cpu/conv_forward.h"
 
 namespace ctorch::CT_ISA {
@@ -152,6 +153,17 @@ void backward_products(const ConvArgs& g, const Parts& parts, Visit&& visit) {
       }
     }
   }
+}
+
+// Calls visit(product) with the sum over points that is the gradient of the filter.
+template <class S, class Visit>
+auto with_filter_product(const ConvArgs& g, const Parts& parts, Visit&& visit) {
+  Scratch memory(TapTable::bytes(g.w_size));
+  FilterProduct<S> p{};
+  place_forward<S>(p, g, parts, TapTable(memory.as<int64_t>(), g.w_size));
+  p.cols = g.y_channels / g.groups;
+  p.y_channel = parts.scale * g.y_strides[1], p.w_col = parts.scale * g.w_strides[0];
+  return visit(p);
 }
 
 template <class T, class Visit>

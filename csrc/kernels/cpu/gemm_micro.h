@@ -27,8 +27,8 @@ struct TileArgs {
   int64_t a_row, a_k;                      // strided A: element (i, p) at a[i * a_row + p * a_k]
   int64_t b_k;                             // row p of B at b + p * b_k
   const int64_t* offset;  // gathered B: row p at b + offset[p]; gathered A: row i at a + offset[i]
-  // Gathered A: k steps of 1 make a run, `runs` of them a sheet, with so many elements of A left out after
-  // each run and sheet.
+  // Gathered A: k points make a run, `runs` of them a sheet, with so many points of A left out after each run
+  // and sheet.
   int64_t runs, sheets, run_gap, sheet_gap;
 };
 

@@ -1,5 +1,5 @@
 // Convolutions of bfloat16 as sums over taps of pairs of channels.
-#include "kernels/cpu/avx512_bf16/conv_pairs.h"
+#include "kernels/cpu/avx512_bf16/conv_filter_pairs.h"
 #include "kernels/cpu/conv_products.h"
 #include "kernels/cpu/winograd_tiles.h"
 
@@ -97,6 +97,26 @@ bool wins(const TapProduct<BFloat16>& p) {
   return !winograd_wins(l, tiles, terms, p.rows, points, kGain);
 }
 
+// The same for the gradient of a filter. Depthwise filters have a method of their own.
+bool filter_wins(const FilterProduct<BFloat16>& p) {
+  constexpr int64_t kFewestColumns = 8;
+  constexpr double kGain = 2;
+  const TapLayout& l = p.layout;
+  if (p.cols < kFewestColumns || l.depth() < kFewestColumns) return false;
+  const WinogradTiles tiles(l, p.batch);
+  return !winograd_wins(l, tiles, WinogradTerms(l, tiles), p.cols, p.batch * l.points(), kGain);
+}
+bool takes_backward_w(const ConvArgs& g) {
+  if (g.dtype != DType::bfloat16) return g_plain.takes_backward_w(g);
+  return with_filter_product<BFloat16>(g, {}, filter_wins);
+}
+void backward_w(const ConvArgs& g) {
+  if (g.dtype != DType::bfloat16) return g_plain.backward_w(g);
+  FlushDenormals flush;
+  with_filter_product<BFloat16>(
+      g, {}, [](const FilterProduct<BFloat16>& p) { FilterGradient<PairFilter>(p).run(); });
+}
+
 bool takes(const ConvArgs& g, bool backward) {
   if (g.dtype != DType::bfloat16) return g_plain.takes(g, backward);
   bool all = true;
@@ -139,7 +159,9 @@ void fill_conv(ConvTable& table) {
   g_plain = table;
   table.forward = forward;
   table.backward_x = backward_x;
+  table.backward_w = backward_w;
   table.takes = takes;
+  table.takes_backward_w = takes_backward_w;
   table.form = form;
   table.prepare = prepare;
 }

@@ -10,35 +10,6 @@ extern const TileKernels<Pair, float> kPackedPairTiles = make_pair_tiles<RowsB>(
 
 namespace {
 
-// Element (i, p) of the strip at src[i * row + p * k_stride]; pair (i, p / 2) goes to panel[p / 2 * width +
-// i].
-void pack_pairs(Pair* panel, int64_t width, int64_t rows, int64_t k, const BFloat16* src, int64_t row,
-                int64_t k_stride) {
-  const int64_t whole = k / 2;
-  if (k_stride == 1 && row % 2 == 0) {  // pairs lie as they are wanted: a transposition of words
-    for (int64_t i = 0; i < rows; i += kLanes<Pair>) {
-      pack_rows_along_k<Pair>(panel + i, width, std::min(kLanes<Pair>, rows - i), whole,
-                              reinterpret_cast<const Pair*>(src + i * row), row / 2);
-    }
-  } else if (row == 1) {
-    for (int64_t p = 0; p < whole; ++p) {
-      const BFloat16 *first = src + 2 * p * k_stride, *second = first + k_stride;
-      Pair* to = panel + p * width;
-      for (int64_t i = 0; i < rows; ++i) to[i] = pair_of(first[i], second[i]);
-    }
-  } else {
-    for (int64_t p = 0; p < whole; ++p) {
-      const BFloat16* at = src + 2 * p * k_stride;
-      for (int64_t i = 0; i < rows; ++i) panel[p * width + i] = pair_of(at[i * row], at[i * row + k_stride]);
-    }
-  }
-  if (k % 2) {
-    const BFloat16* at = src + 2 * whole * k_stride;
-    for (int64_t i = 0; i < rows; ++i) panel[whole * width + i] = at[i * row].bits;
-  }
-  fill_missing(panel, width, rows, whole + k % 2);
-}
-
 // A float rounded to bfloat16. Beyond the greatest finite bfloat16 it becomes that one: only infinities are
 // infinite.
 CT_INLINE BFloat16 rounded(float x) {

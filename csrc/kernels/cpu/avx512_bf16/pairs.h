@@ -5,7 +5,11 @@
 
 #include <immintrin.h>
 
+#include <algorithm>
+#include <cstring>
+
 #include "kernels/cpu/gemm_micro.h"
+#include "kernels/cpu/gemm_pack.h"
 
 namespace ctorch::CT_ISA {
 
@@ -26,6 +30,47 @@ inline void fill_missing(Pair* panel, int64_t width, int64_t rows, int64_t steps
   for (int64_t p = 0; p < steps && rows < width; ++p) {
     for (int64_t i = rows; i < width; ++i) panel[p * width + i] = 0;
   }
+}
+
+// Element (i, p) of the strip at src[i * row + p * k_stride]; pair (i, p / 2) goes to panel[p / 2 * width +
+// i].
+inline void pack_pairs(Pair* panel, int64_t width, int64_t rows, int64_t k, const BFloat16* src, int64_t row,
+                       int64_t k_stride) {
+  constexpr int64_t kRun = 256, lanes = kLanes<Pair>;
+  const int64_t whole = k / 2;
+  if (k_stride == 1 && row % 2 == 0 && reinterpret_cast<uintptr_t>(src) % sizeof(Pair) == 0) {
+    // Pairs lie as they are wanted: a transposition of words.
+    for (int64_t i = 0; i < rows; i += lanes) {
+      pack_rows_along_k<Pair>(panel + i, width, std::min(lanes, rows - i), whole,
+                              reinterpret_cast<const Pair*>(src + i * row), row / 2);
+    }
+  } else if (k_stride == 1) {
+    alignas(64) Pair run[lanes * kRun];
+    for (int64_t p = 0; p < whole; p += kRun) {
+      const int64_t n = std::min(kRun, whole - p);
+      for (int64_t i = 0; i < rows; i += lanes) {
+        const int64_t count = std::min(lanes, rows - i);
+        for (int64_t r = 0; r < count; ++r)
+          std::memcpy(run + r * kRun, src + (i + r) * row + 2 * p, static_cast<size_t>(n) * sizeof(Pair));
+        pack_rows_along_k<Pair>(panel + p * width + i, width, count, n, run, kRun);
+      }
+    }
+  } else {
+    for (int64_t p = 0; p < whole; ++p) {
+      const BFloat16 *first = src + 2 * p * k_stride, *second = first + k_stride;
+      Pair* to = panel + p * width;
+      if (row == 1) {
+        for (int64_t i = 0; i < rows; ++i) to[i] = pair_of(first[i], second[i]);
+      } else {
+        for (int64_t i = 0; i < rows; ++i) to[i] = pair_of(first[i * row], second[i * row]);
+      }
+    }
+  }
+  if (k % 2) {
+    const BFloat16* at = src + 2 * whole * k_stride;
+    for (int64_t i = 0; i < rows; ++i) panel[whole * width + i] = at[i * row].bits;
+  }
+  fill_missing(panel, width, rows, whole + k % 2);
 }
 
 template <int MR, int NV, class B>
