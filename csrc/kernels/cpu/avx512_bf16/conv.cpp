@@ -84,13 +84,14 @@ using PairConvolution = TapConvolution<PairTaps>;
 ConvTable g_plain;
 
 // Against float copies, whose multiply-adds cost twice as much, but Winograd's method needs a fraction of
-// them: measured, it wins from a third on (3 x 3 at stride 1; not at stride 2, nor for images of 7 x 7). Few
-// channels leave register tiles and pairs partly empty.
+// them: measured, it wins from a third on (3 x 3 at stride 1; not at stride 2, nor for images of 7 x 7). A
+// single channel fills only half of each pair, which costs no more than the copies; few rows leave register
+// tiles empty, and have a method of their own (DepthwiseConvolution).
 bool wins(const TapProduct<BFloat16>& p) {
-  constexpr int64_t kFewest = 8;
+  constexpr int64_t kFewestRows = 8;
   constexpr double kGain = 3;
   const TapLayout& l = p.layout;
-  if (p.rows < kFewest || l.channels < kFewest) return false;
+  if (p.rows < kFewestRows) return false;
   const WinogradTiles tiles(l, p.batch);
   const WinogradTerms terms(l, tiles);
   const int64_t points = p.batch * l.axis[0].grid * ceil_div(l.columns(), kLanes<float>) * kLanes<float>;
