@@ -172,7 +172,7 @@ def test_half_types_are_rounded_once(x_shape, w_shape, options, dtype, channels_
 PAIR_CASES = {
     "odd channels": ("conv2d", (2, 33, 13, 19), (35, 33, 5, 5), {"padding": 2}),
     "few channels": ("conv2d", (2, 3, 33, 29), (9, 3, 7, 7), {"stride": 2, "padding": 3}),
-    "one channel": ("conv2d", (2, 1, 13, 19), (8, 1, 5, 5), {"padding": 2}),
+    "one channel": ("conv1d", (2, 1, 71), (8, 1, 5), {"padding": 2}),
     "stride 2": ("conv2d", (16, 33, 15, 22), (70, 33, 3, 3), {"stride": 2, "padding": 1}),
     "stride 2, a single image": ("conv2d", (1, 33, 30, 31), (70, 33, 3, 3), {"stride": 2, "padding": 1}),
     "stride 2 in columns": ("conv2d", (2, 32, 15, 71), (24, 32, 3, 5), {"stride": (1, 2), "padding": (0, 3)}),
