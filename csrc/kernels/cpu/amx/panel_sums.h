@@ -47,8 +47,10 @@ class RectangleSums {
   // panels go through the L1.
   void run(const Rectangle& r) {
     const int64_t wide = r.j_to - r.j_from, blocks = p_.blocks();
-    alignas(64) float tiles[2][kPanelSums];
-    Scratch buffer(blocks == 1 ? 0 : static_cast<size_t>((r.i_to - r.i_from) * wide) * sizeof tiles[0]);
+    // Sums are read by whole vectors, from the last row also beyond its end.
+    alignas(64) float tiles[2][kPanelSums + kTile];
+    const int64_t pairs = blocks == 1 ? 0 : (r.i_to - r.i_from) * wide;
+    Scratch buffer(static_cast<size_t>(pairs * kPanelSums + kTile) * sizeof(float));
     float* sums = buffer.as<float>();
     // What TILESTORED has written can be read only once it is in the cache: the instructions for the next
     // pair are under way by then.
