@@ -47,6 +47,8 @@ struct GemmArgs {
   GemmPrecision precision = GemmPrecision::highest;  // float32 alone
   // b as GemmTable::prepare() has written it, or null.
   const void* prepared = nullptr;
+  // b comes prepared in every call, of any m: neither its form nor the choice of a kernel depends on m then.
+  bool always_prepared = false;
 };
 
 using GemmFn = void (*)(const GemmArgs&);
@@ -56,7 +58,7 @@ struct GemmTable {
   CT_INLINE void gemm(const GemmArgs& g) const { of[static_cast<int>(g.dtype)](g); }
   // A product with the same b for all of its batch brings b into a form of its own, of so many bytes (0: it
   // reads b as it is, or the form is not worth keeping); it depends on b and the dtype alone. A b that is
-  // used again can be kept so.
+  // used again can be kept so; b itself is read too, for few rows and for numbers that do not fit its form.
   int64_t (*prepared_bytes)(const GemmArgs&);
   void (*prepare)(const GemmArgs&, void* to);
 };

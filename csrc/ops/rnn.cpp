@@ -109,55 +109,44 @@ void copy_bytes(void* to, const void* from, int64_t bytes) {
   std::memcpy(to, from, static_cast<size_t>(bytes));
 }
 
-// A matrix (k, n) that every step multiplies by, laid out once for all of them: in panels of 32 columns, each
-// (k, 32). A product per panel reads it in place, where one with the whole matrix would pack it anew in every
-// step, which takes as long as multiplying the few rows of a step.
+// A matrix (k, n) that every step multiplies by, brought once into the form in which products read it: to do
+// that anew in every step takes as long as multiplying the few rows of a step.
 class StepWeight {
  public:
   // w is (k, n) if row_major, else (n, k).
-  StepWeight(const Tensor& w, bool row_major, int64_t batch)
-      : k_(w.sizes()[row_major ? 0 : 1]), n_(w.sizes()[row_major ? 1 : 0]) {
-    const Tensor b = row_major ? w : transpose(w, 0, 1);
-    panel_ = n_ % kPanel == 0 && batch <= kFewRows ? kPanel : std::max<int64_t>(n_, 1);
-    // Whole rows get some elements between them: at a power of two apart they would fall into few sets of the
-    // caches.
-    row_ = panel_ == kPanel ? kPanel : n_ + 16;
-    memory_ = empty(Dims{n_ / panel_, k_, row_}, w.dtype(), w.device());
-    for (int64_t p = 0; p < n_ / panel_; ++p)
-      copy_(narrow(select(memory_, 0, p), 1, 0, panel_), narrow(b, 1, p * panel_, panel_));
+  StepWeight(const Tensor& w, bool row_major) : b_(row_major ? w : transpose(w, 0, 1)) {
+    const GemmTable& kernels = cpu_kernels().gemm;
+    const GemmArgs g = product(1);
+    const int64_t bytes = kernels.prepared_bytes(g);
+    if (bytes == 0) {  // small
+      b_ = contiguous(b_);
+    } else {
+      form_ = empty(Dims{bytes}, DType::uint8, w.device());
+      kernels.prepare(g, form_.data());
+    }
   }
 
   // c (m, n) = a (m, k) times the matrix + d: row-major, dense but for the rows of d, which lie d_row apart.
   void multiply(int64_t m, const void* a, void* c, const void* d = nullptr, int64_t d_row = 0) const {
-    // Deep panels are read in place for few rows at a time.
-    const int64_t cuts = panel_ == kPanel && k_ * panel_ > kSmallPanel ? cuts_of(m) : 1;
-    GemmArgs g{.dtype = memory_.dtype(), .m = m / cuts, .n = panel_, .k = k_};
-    g.a = {.data = a, .row = k_, .col = 1};
-    g.b = {.data = memory_.data(), .row = row_, .col = 1};
-    g.c = {.data = c, .row = n_, .col = 1};
+    GemmArgs g = product(m);
+    g.a.data = a;
+    g.c.data = c;
     if (d) g.d = {.data = d, .row = d_row, .col = 1};
-    g.batch_dims = 2;
-    g.batch_size[0] = n_ / panel_;
-    g.batch_size[1] = cuts;
-    g.b.batch[0] = k_ * row_;
-    g.c.batch[0] = g.d.batch[0] = panel_;
-    g.a.batch[1] = g.m * g.a.row;
-    g.c.batch[1] = g.m * g.c.row;
-    g.d.batch[1] = g.m * g.d.row;
+    g.prepared = form_ ? form_.data() : nullptr;
     cpu_kernels().gemm.gemm(g);
   }
 
  private:
-  static int64_t cuts_of(int64_t m) {
-    for (int64_t rows = std::min<int64_t>(m, 12); rows >= 6; --rows) {
-      if (m % rows == 0) return m / rows;
-    }
-    return 1;
+  GemmArgs product(int64_t m) const {
+    GemmArgs g{.dtype = b_.dtype(), .m = m, .n = b_.sizes()[1], .k = b_.sizes()[0]};
+    g.a.row = g.k, g.a.col = 1;
+    g.b = {.data = b_.data(), .row = b_.strides()[0], .col = b_.strides()[1]};
+    g.c.row = g.n, g.c.col = 1;
+    g.always_prepared = true;
+    return g;
   }
 
-  static constexpr int64_t kPanel = 32, kFewRows = 256, kSmallPanel = 16384;
-  int64_t k_, n_, panel_, row_;
-  Tensor memory_;
+  Tensor b_, form_;
 };
 
 }  // namespace
@@ -171,9 +160,9 @@ Tensor6 rnn_layer(const RnnOperands& x) {
                unprojected = l.make(l.weight_hr ? l.total : 0, l.hidden), h = clone(l.h0),
                c = lstm ? clone(l.c0) : l.make(0, l.hidden),
                projected = l.make(gru ? l.batch : 0, l.gate_width);
-  const StepWeight weight(l.weight_hh, false, l.batch);
+  const StepWeight weight(l.weight_hh, false);
   std::optional<StepWeight> projection;
-  if (l.weight_hr) projection.emplace(l.weight_hr, false, l.batch);
+  if (l.weight_hr) projection.emplace(l.weight_hr, false);
   for (int64_t i = 0; i < l.steps; ++i) {
     const int64_t t = l.step(i), rows = l.batch_sizes[static_cast<size_t>(t)],
                   at = l.offset[static_cast<size_t>(t)];
@@ -237,9 +226,9 @@ Tensor6 rnn_layer_backward(const OptionalTensor& grad_out, const OptionalTensor&
                dprojected = gru ? l.make(l.total, l.gate_width) : dgates,
                d_unprojected = l.make(l.weight_hr ? l.batch : 0, l.hidden),
                direct = l.make(gru ? l.batch : 0, l.hidden);
-  const StepWeight weight(l.weight_hh, true, l.batch);
+  const StepWeight weight(l.weight_hh, true);
   std::optional<StepWeight> projection;
-  if (l.weight_hr) projection.emplace(l.weight_hr, true, l.batch);
+  if (l.weight_hr) projection.emplace(l.weight_hr, true);
   for (int64_t i = l.steps - 1; i >= 0; --i) {
     const int64_t t = l.step(i), rows = l.batch_sizes[static_cast<size_t>(t)],
                   at = l.offset[static_cast<size_t>(t)];

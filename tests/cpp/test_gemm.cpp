@@ -136,6 +136,45 @@ void expect_kept_form_gives_the_same(IsaLevel level, int64_t m, int64_t n, int64
       << m << ' ' << n << ' ' << k << " layouts " << b_kind << c_kind;
 }
 
+// One form for any number of rows, as recurrent layers use it.
+TEST_P(Gemm, AlwaysPrepared) {
+  const GemmTable& kernels = cpu_kernels(GetParam()).gemm;
+  Numbers numbers;
+  const int64_t n = 96, k = 1300;
+  const std::vector<float> b = numbers.draw<float>(k * n);
+  GemmArgs g{};
+  g.dtype = DType::float32;
+  g.m = 1, g.n = n, g.k = k;
+  g.b = {.data = b.data(), .row = 1, .col = k};
+  g.c = {.data = nullptr, .row = n, .col = 1};
+  g.always_prepared = true;
+  const int64_t bytes = kernels.prepared_bytes(g);
+  ASSERT_GT(bytes, 0);
+  std::vector<char> memory(static_cast<size_t>(bytes) + 64);
+  char* form = memory.data() + 64 - reinterpret_cast<uintptr_t>(memory.data()) % 64;
+  kernels.prepare(g, form);
+  for (int64_t m : {1, 4, 5, 16, 17, 60, 600}) {
+    const std::vector<float> a = numbers.draw<float>(m * k), d = numbers.draw<float>(m * n);
+    std::vector<float> c(static_cast<size_t>(m * n));
+    g.m = m;
+    EXPECT_EQ(kernels.prepared_bytes(g), bytes) << m;
+    g.a = {.data = a.data(), .row = k, .col = 1};
+    g.c.data = c.data();
+    g.d = {.data = d.data(), .row = n, .col = 1};
+    g.prepared = form;
+    kernels.gemm(g);
+    for (int64_t i = 0; i < m; i += 7) {
+      for (int64_t j = 0; j < n; ++j) {
+        double exact = static_cast<double>(d[static_cast<size_t>(i * n + j)]);
+        for (int64_t p = 0; p < k; ++p)
+          exact += static_cast<double>(a[static_cast<size_t>(i * k + p)]) *
+                   static_cast<double>(b[static_cast<size_t>(j * k + p)]);
+        EXPECT_NEAR(c[static_cast<size_t>(i * n + j)], exact, 1e-4) << m << ' ' << i << ' ' << j;
+      }
+    }
+  }
+}
+
 TEST_P(Gemm, KeptFormsOfB) {
   for (int b_kind = 0; b_kind < 4; ++b_kind) {
     for (int c_kind = 0; c_kind < 3; ++c_kind) {

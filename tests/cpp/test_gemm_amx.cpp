@@ -323,6 +323,35 @@ TEST_F(AmxGemm, KeptFormsOfB) {
   EXPECT_EQ(amx.prepared_bytes(g), 0);
 }
 
+// Of a b that always comes prepared, one form serves any number of rows, which give the same bits each.
+TEST_F(AmxGemm, AlwaysPrepared) {
+  const int64_t most = 40, n = 96, k = 300;
+  Matrix<float> a(most, k), b(k, n, 1), all(most, n);
+  numbers.fill(a), numbers.fill(b);
+  std::vector<char> memory;
+  for (int64_t m : {most, int64_t{1}, int64_t{5}, int64_t{17}, int64_t{33}}) {
+    Matrix<float> c(m, n);
+    GemmArgs g = product_of(a, b, c);
+    g.m = m;
+    g.always_prepared = true;
+    const auto bytes = static_cast<size_t>(amx.prepared_bytes(g));
+    ASSERT_GT(bytes, 0);
+    if (m == most) memory.resize(bytes + 64);
+    ASSERT_EQ(memory.size(), bytes + 64) << "the form depends on the rows";
+    char* form = memory.data() + 64 - reinterpret_cast<uintptr_t>(memory.data()) % 64;
+    if (m == most) amx.prepare(g, form);
+    g.prepared = form;
+    const long before = AmxEmulator::count();
+    amx.gemm(g);
+    EXPECT_TRUE(used_tiles(before)) << m;
+    if (m == most) {
+      EXPECT_LE(error_of(a, b, c, kEps).worst, bound_of(GemmPrecision::highest));
+      all = c;
+    }
+    EXPECT_EQ(std::memcmp(c.data.data(), all.data.data(), c.data.size() * sizeof(float)), 0) << m;
+  }
+}
+
 TEST_F(AmxGemm, BFloat16) {
   constexpr double eps = 0x1p-8;  // of the result's rounding; sums are of floats
   for (int a_kind = 0; a_kind < 5; ++a_kind) {

@@ -69,9 +69,8 @@ void write_without_product(const Product<T, S>& q) {
 // Try the methods for few rows; false if the shape or the strides ask for another.
 template <class T, class S>
 bool try_skinny(const Product<T, S>& q) {
-  // Below 4 rows packing never pays; up to 16 it does unless the large operand comes from memory.
-  constexpr int64_t kLarge = 1 << 19;
-  if (q.m > kSkinnyRows || (q.m > 4 && q.n * q.k < kLarge) || (q.b_k != 1 && q.b_col != 1)) return false;
+  if (!is_skinny(q.m, q.n, q.k) || (q.b_k != 1 && q.b_col != 1)) return false;
+  if (q.b_panels && q.m > 4) return false;
   skinny_product(q.a, q.a_row, q.a_k, q.m, q.b, q.b_k, q.b_col, q.n, q.k, q.out);
   return true;
 }
@@ -143,7 +142,7 @@ void gemm_as(const GemmArgs& g) {
                           static_cast<const T*>(g.b.data) + at.b, g.b.row, g.b.col,
                           WriteOut<T, S>{static_cast<T*>(g.c.data) + at.c, g.c.row, g.c.col,
                                          d ? d + at.d : nullptr, g.d.row, g.d.col, alpha, beta, g.activation},
-                          std::is_same_v<T, S> ? g.prepared : nullptr});
+                          std::is_same_v<T, S> ? g.prepared : nullptr, g.always_prepared});
   });
 }
 

@@ -25,6 +25,7 @@ struct Product {
   WriteOut<O, S> out;
   // b in the form of write_panels(), or null.
   const void* b_panels = nullptr;
+  bool always_prepared = false;  // b is
 };
 
 // c^T = b^T a^T.
@@ -112,7 +113,9 @@ class BlockedProduct {
 
  public:
   explicit BlockedProduct(const Product<T, S, O>& q) : q_(q) {
-    const int64_t k_blocks = ceil_div(q.k, Format::depth);
+    // Few rows by panels that are there already: several blocks would only be several starts of all threads.
+    const bool few = q.always_prepared && q.b_panels && q.m <= 4 * Blocks::rows;
+    const int64_t k_blocks = few ? 1 : ceil_div(q.k, Format::depth);
     depth_ = ceil_div(ceil_div(q.k, k_blocks), Format::step) * Format::step;
     slab_rows_ = std::min(q.m, Blocks::slab_rows);
     slab_cols_ = std::min(q.n, Blocks::slab_cols);
@@ -263,14 +266,22 @@ class BlockedProduct {
   WriteOut<O, S> out_{};
 };
 
-// Whether a form of b is worth keeping: packing it costs as much as 20 to 40 rows of the product, and
-// products of few rows read it in place.
+// Few rows by a matrix that comes from memory: then it is best read once, in place. Below 4 rows packing it
+// never pays.
+inline constexpr int64_t kSkinnyRows = 16;
+inline bool is_skinny(int64_t m, int64_t n, int64_t k) {
+  constexpr int64_t kLarge = 1 << 19;
+  return m <= 4 || (m <= kSkinnyRows && n * k >= kLarge);
+}
+
+// Whether a form of b is worth keeping: packing it costs as much as 20 to 40 rows of the product.
 inline bool is_worth_preparing(const GemmArgs& g) {
-  constexpr int64_t kFewRows = 16, kMostRows = 512, kLeast = 4096;
+  constexpr int64_t kMostRows = 512, kLeast = 4096;
   for (int d = 0; d < g.batch_dims; ++d) {
     if (g.batch_size[d] > 1 && g.b.batch[d] != 0) return false;
   }
-  return g.m > kFewRows && g.m <= kMostRows && g.n > kFewRows && g.k * g.n >= kLeast;
+  const bool rows = g.always_prepared || (g.m <= kMostRows && !is_skinny(g.m, g.n, g.k));
+  return rows && g.n > kSkinnyRows && g.k * g.n >= kLeast;
 }
 
 // The whole of b in panels of GemmBlocks<S>::cols columns, each (steps of k, cols) and the last one filled up
@@ -286,14 +297,16 @@ void write_panels(const GemmArgs& g, void* to) {
   constexpr int64_t cols = GemmBlocks<typename Format::Sum>::cols;
   auto* panels = static_cast<typename Format::Element*>(to);
   const auto* b = static_cast<const typename Format::Input*>(g.b.data);
-  const int64_t panel = cols * ceil_div(g.k, Format::step);
-  parallel_for(0, ceil_div(g.n, cols), std::max<int64_t>(1, 32768 / (cols * g.k)),
-               [&](int64_t from, int64_t end) {
-                 for (int64_t j = from; j < end; ++j) {
-                   Format::pack(panels + j * panel, cols, std::min(cols, g.n - j * cols), g.k,
-                                b + j * cols * g.b.col, g.b.col, g.b.row);
-                 }
-               });
+  const int64_t panel = cols * ceil_div(g.k, Format::step), count = ceil_div(g.n, cols);
+  // In the order of memory: some steps of all panels where rows of b are contiguous, else panel by panel.
+  const int64_t run = g.b.col == 1 ? 64 : g.k, runs = ceil_div(g.k, run);
+  parallel_for(0, runs * count, std::max<int64_t>(1, 32768 / (cols * run)), [&](int64_t from, int64_t end) {
+    for (int64_t i = from; i < end; ++i) {
+      const int64_t p = i / count * run, j = i % count;
+      Format::pack(panels + j * panel + p / Format::step * cols, cols, std::min(cols, g.n - j * cols),
+                   std::min(run, g.k - p), b + j * cols * g.b.col + p * g.b.row, g.b.col, g.b.row);
+    }
+  });
 }
 
 // Offsets of the operands of one matrix of the batch, in elements.

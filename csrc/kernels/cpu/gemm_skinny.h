@@ -5,13 +5,10 @@
 
 #include "core/parallel.h"
 #include "core/scratch.h"
-#include "kernels/cpu/gemm_pack.h"
-#include "kernels/cpu/gemm_write.h"
+#include "kernels/cpu/gemm_loops.h"
 
 namespace ctorch::CT_ISA {
 namespace {
-
-inline constexpr int64_t kSkinnyRows = 16;
 
 template <class Body>
 CT_INLINE void with_row_count(int64_t rows, Body&& body) {

@@ -71,6 +71,8 @@ void plain_product(const Product<float, float>& q, double alpha, GemmPrecision p
 // bfloat16 numbers.
 bool worth_tiles(const GemmArgs& g, int64_t pieces) {
   const int64_t narrowest = pieces == 1 ? 17 : 48, least_work = pieces == 1 ? 32 * 32 * 32 : 64 * 64 * 64;
+  // What is packed already costs nothing, and each number of the other operand serves n multiply-adds.
+  if (g.always_prepared) return g.n >= narrowest && g.k >= kStep && g.n * g.k >= least_work / kTile;
   return std::min(g.m, g.n) >= narrowest && g.k >= kStep && g.m * g.n * g.k >= least_work;
 }
 

@@ -98,9 +98,10 @@ GemmTable g_plain;
 
 bool takes(const GemmArgs& g) {
   constexpr int64_t kFew = 16, kLeastWork = 32 * 32 * 32;
-  return (g.dtype == DType::bfloat16 ||
-          (g.dtype == DType::float32 && g.precision == GemmPrecision::medium)) &&
-         g.m > kFew && g.n > kFew && g.k >= 2 && g.m * g.n * g.k > kLeastWork;
+  const bool halves =
+      g.dtype == DType::bfloat16 || (g.dtype == DType::float32 && g.precision == GemmPrecision::medium);
+  const bool rows = g.always_prepared || (g.m > kFew && g.m * g.n * g.k > kLeastWork);
+  return halves && rows && g.n > kFew && g.k >= 2;
 }
 
 template <class T>
