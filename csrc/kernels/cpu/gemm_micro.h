@@ -23,9 +23,9 @@ struct TileArgs {
   const E* b;
   S* tile;
   int64_t tile_row = GemmBlocks<S>::cols;  // row i of the sums at tile + i * tile_row
-  bool add = false;                        // to what the tile holds; where tiles_add<S>, but for gathered A
-  int64_t a_row, a_k;                      // strided A: element (i, p) at a[i * a_row + p * a_k]
-  int64_t b_k;                             // row p of B at b + p * b_k
+  bool add = false;       // to what the tile holds: where tiles_add<S>, and not for gathered A
+  int64_t a_row, a_k;     // strided A: element (i, p) at a[i * a_row + p * a_k]
+  int64_t b_k;            // row p of B at b + p * b_k
   const int64_t* offset;  // gathered B: row p at b + offset[p]; gathered A: row i at a + offset[i]
   // Gathered A: k points make a run, `runs` of them a sheet, with so many points of A left out after each run
   // and sheet.
