@@ -45,6 +45,10 @@ struct PlainFilter {
     pack_panel(panel, width, cols, points, y, channel, point);
   }
   static constexpr const TileKernels<S>& tiles() { return kGatheredATiles<S>; }
+  // Up to a vector of neighbouring elements.
+  static CT_INLINE void store(S* w, typename Simd<S>::Vector v, int64_t count) {
+    count < kLanes<S> ? store_partial(w, v, count) : store_vector(w, v);
+  }
 };
 
 template <class Format>
@@ -113,7 +117,7 @@ class FilterGradient {
     Scratch y_buffer(static_cast<size_t>(block_images_ * steps(block_rows_) * width_) * sizeof(E));
     Point* image = image_buffer.as<Point>();
     E* y = y_buffer.as<E>();
-    for (int64_t i = 0; i < depth_ * width_; ++i) sums[i] = S(0);
+    bool whole = true;
     for (int64_t n = from; n < to; n += block_images_) {
       const int64_t images = std::min(block_images_, to - n);
       const int64_t grain = std::max<int64_t>(1, kPackGrain / (l_.channel + 1));
@@ -128,10 +132,12 @@ class FilterGradient {
         for (int64_t row = 0; row < l_.axis[1].grid; row += block_rows_) {
           const int64_t rows = std::min(block_rows_, l_.axis[1].grid - row);
           pack_y(y, group, n, images, sheet, row, rows);
-          block_sum(image + sheet * l_.sheet() + row * l_.extent[2], y, images, rows, sums);
+          block_sum(image + sheet * l_.sheet() + row * l_.extent[2], y, images, rows, sums, whole);
+          whole = false;
         }
       }
     }
+    if (whole) std::fill_n(sums, depth_ * width_, S(0));  // no image
   }
 
   // Elements of one channel of the gradient of the result, for so many rows of points of an image.
@@ -164,7 +170,8 @@ class FilterGradient {
                  });
   }
 
-  void block_sum(const Point* image, const E* y, int64_t images, int64_t rows, S* sums) const {
+  // The sums of a block, which are the whole sums so far, or are added to them.
+  void block_sum(const Point* image, const E* y, int64_t images, int64_t rows, S* sums, bool whole) const {
     const int64_t width = l_.axis[2].grid, points = images * rows * width;
     TileArgs<E, S> args{};
     args.k = width;
@@ -189,8 +196,9 @@ class FilterGradient {
         for (int64_t panel = from; panel < to; ++panel) {
           const int64_t first = panels_.start(panel), count = panels_.rows(panel);
           t.offset = offset_ + first;
+          if (whole) t.tile = sums + first * width_ + j, t.tile_row = width_;
           Format::tiles().get(count, vectors)(t);
-          for (int64_t i = 0; i < count; ++i) {
+          for (int64_t i = 0; i < count && !whole; ++i) {
             S* sum = sums + (first + i) * width_ + j;
             for (int64_t v = 0; v < vectors; ++v) {
               const int64_t at = v * Blocks::lanes;
@@ -202,37 +210,53 @@ class FilterGradient {
     });
   }
 
-  // Some columns at a time: they share cache lines in the sums, and are streams of their own in the filter.
+  // Squares of the sums are transposed: their rows are columns of the filter.
   void add_chunks() const {
     constexpr int64_t lanes = Blocks::lanes;
-    const int64_t* filter_offset = offset_ + depth_;
-    const int64_t next_chunk = p_.groups * depth_ * width_, blocks = width_ / lanes;
+    const int64_t blocks = width_ / lanes;
+    const bool dense = is_dense(offset_ + depth_, depth_);
     const int64_t grain = std::max<int64_t>(1, kPackGrain / (chunks_ * depth_ * lanes));
     parallel_for(0, p_.groups * blocks, grain, [&](int64_t from, int64_t to) {
       for (int64_t i = from; i < to; ++i) {
         const int64_t group = i / blocks, col = i % blocks * lanes;
         const int64_t cols = std::min(lanes, p_.cols - col);
         T* w = p_.w + group * p_.w_group + col * p_.w_col;
-        const S* sums = sums_ + group * depth_ * width_ + col;
-        for (int64_t k = 0; k < depth_; ++k, sums += width_) {
-          typename Simd<S>::Vector total = {};
-          for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
-            const S* part = sums + chunk * next_chunk;
-            __builtin_prefetch(part + kAhead * width_);  // rows too far apart for the CPU to do it
-            total = chunk == 0 ? load_vector(part) : total + load_vector(part);
-          }
-          alignas(64) S value[lanes];
-          store_vector(value, total * static_cast<S>(p_.alpha));
-          for (int64_t j = 0; j < cols; ++j) {
-            T& to_write = w[j * p_.w_col + filter_offset[k]];
-            to_write = static_cast<T>(p_.accumulate ? value[j] + static_cast<S>(to_write) : value[j]);
-          }
+        for (int64_t k = 0; k < depth_; k += lanes) {
+          typename Simd<S>::Vector square[lanes];
+          const int64_t rows = std::min(lanes, depth_ - k);
+          for (int64_t r = 0; r < lanes; ++r)
+            square[r] = r < rows ? total(group, k + r, col) : typename Simd<S>::Vector{};
+          transpose_square<S>(square);
+          for (int64_t j = 0; j < cols; ++j) write_column(w + j * p_.w_col, square[j], k, rows, dense);
         }
       }
     });
   }
+  CT_INLINE typename Simd<S>::Vector total(int64_t group, int64_t k, int64_t col) const {
+    const int64_t next_chunk = p_.groups * depth_ * width_;
+    const S* part = sums_ + (group * depth_ + k) * width_ + col;
+    __builtin_prefetch(part + Blocks::lanes * width_);  // rows too far apart for the CPU to do it
+    typename Simd<S>::Vector sum = load_vector(part);
+    for (int64_t chunk = 1; chunk < chunks_; ++chunk) {
+      part += next_chunk;
+      __builtin_prefetch(part + Blocks::lanes * width_);
+      sum += load_vector(part);
+    }
+    return sum * static_cast<S>(p_.alpha);
+  }
+  // Elements [k, k + count) of a column.
+  CT_INLINE void write_column(T* w, typename Simd<S>::Vector v, int64_t k, int64_t count, bool dense) const {
+    if (dense && !p_.accumulate) return Format::store(w + k, v, count);
+    const int64_t* filter_offset = offset_ + depth_ + k;
+    alignas(64) S value[Blocks::lanes];
+    store_vector(value, v);
+    for (int64_t r = 0; r < count; ++r) {
+      T& to = w[filter_offset[r]];
+      to = static_cast<T>(p_.accumulate ? value[r] + static_cast<S>(to) : value[r]);
+    }
+  }
 
-  static constexpr int64_t kPackGrain = 1 << 15, kPieceWork = 1 << 18, kAhead = 8;
+  static constexpr int64_t kPackGrain = 1 << 15, kPieceWork = 1 << 18;
   // All partial sums together: 16 MB of floats at most, and enough chunks for 16 threads.
   static constexpr int64_t kPartialElements = 1 << 22, kMostChunks = 16;
   // Elements of y in a block of points of the inner dimension, 1 MB of floats for the L2. A long block pays

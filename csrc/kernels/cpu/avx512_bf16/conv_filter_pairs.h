@@ -83,6 +83,9 @@ struct PairFilter {
     pack_pairs(panel, width, cols, points, y, channel, point);
   }
   static constexpr const TileKernels<Pair, float>& tiles() { return kGatheredAPairTiles; }
+  static CT_INLINE void store(BFloat16* w, Simd<float>::Vector v, int64_t count) {
+    store_rounded(w, v, count);
+  }
 
  private:
   // `count` elements, `pitch` apart.
