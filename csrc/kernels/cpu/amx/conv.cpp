@@ -10,7 +10,8 @@ namespace {
 ConvTable g_plain;
 
 // Not where tiles stay mostly empty. Floats whose products Winograd's method cuts
-// to less than half are faster by multiply-adds: six products take a bit less than half their time.
+// to less than half are faster by multiply-adds: six products take a bit less than half their time (counted,
+// not measured).
 template <class T>
 bool wins(const TapProduct<T>& p) {
   constexpr int64_t kFewestRows = 12, kFewestChannels = 8, kLeastDepth = 32;
