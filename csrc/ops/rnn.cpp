@@ -22,21 +22,13 @@ RnnCell cell_of(const std::string& name) {
   return RnnCell::relu;
 }
 
-// c (m, n) = a^T b, or c += a^T b, over row-major matrices; a is (k, m).
-void transposed_product(DType dtype, int64_t m, int64_t n, int64_t k, const void* a, const void* b, void* c,
-                        bool add = false) {
-  GemmArgs g{.dtype = dtype, .m = m, .n = n, .k = k};
-  g.a = {.data = a, .row = 1, .col = m};
-  g.b = {.data = b, .row = n, .col = 1};
-  g.c = {.data = c, .row = n, .col = 1};
-  if (add) g.d = {.data = c, .row = n, .col = 1};
-  cpu_kernels().gemm.gemm(g);
-}
-
 // Sizes, and the operands dense in the dtype of the computation: half types compute in float.
 struct Layer {
   RnnCell cell;
   DType dtype;
+  // Numbers that were bfloat16 lose nothing where products round them to it; states are rounded as results
+  // are.
+  GemmPrecision precision;
   int64_t steps, total = 0, batch, hidden, width, gate_width, kept_width;
   Tensor gates, h0, c0, weight_hh, bias_hh, weight_hr;
   IntList batch_sizes;
@@ -46,6 +38,7 @@ struct Layer {
   explicit Layer(const RnnOperands& x)
       : cell(cell_of(x.cell)),
         dtype(x.gates.dtype() == DType::float64 ? DType::float64 : DType::float32),
+        precision(x.gates.dtype() == DType::bfloat16 ? GemmPrecision::medium : GemmPrecision::highest),
         steps(static_cast<int64_t>(x.batch_sizes.size())),
         batch_sizes(x.batch_sizes),
         reverse(x.reverse) {
@@ -105,6 +98,18 @@ struct Layer {
   }
 };
 
+// c (m, n) = a^T b, or c += a^T b, over row-major matrices; a is (k, m).
+void transposed_product(const Layer& l, int64_t m, int64_t n, int64_t k, const void* a, const void* b,
+                        void* c, bool add = false) {
+  GemmArgs g{.dtype = l.dtype, .m = m, .n = n, .k = k};
+  g.a = {.data = a, .row = 1, .col = m};
+  g.b = {.data = b, .row = n, .col = 1};
+  g.c = {.data = c, .row = n, .col = 1};
+  if (add) g.d = {.data = c, .row = n, .col = 1};
+  g.precision = l.precision;
+  cpu_kernels().gemm.gemm(g);
+}
+
 void copy_bytes(void* to, const void* from, int64_t bytes) {
   std::memcpy(to, from, static_cast<size_t>(bytes));
 }
@@ -114,7 +119,8 @@ void copy_bytes(void* to, const void* from, int64_t bytes) {
 class StepWeight {
  public:
   // w is (k, n) if row_major, else (n, k).
-  StepWeight(const Tensor& w, bool row_major) : b_(row_major ? w : transpose(w, 0, 1)) {
+  StepWeight(const Layer& l, const Tensor& w, bool row_major)
+      : b_(row_major ? w : transpose(w, 0, 1)), precision_(l.precision) {
     const GemmTable& kernels = cpu_kernels().gemm;
     const GemmArgs g = product(1);
     const int64_t bytes = kernels.prepared_bytes(g);
@@ -142,11 +148,13 @@ class StepWeight {
     g.a.row = g.k, g.a.col = 1;
     g.b = {.data = b_.data(), .row = b_.strides()[0], .col = b_.strides()[1]};
     g.c.row = g.n, g.c.col = 1;
+    g.precision = precision_;
     g.always_prepared = true;
     return g;
   }
 
   Tensor b_, form_;
+  GemmPrecision precision_;
 };
 
 }  // namespace
@@ -160,9 +168,9 @@ Tensor6 rnn_layer(const RnnOperands& x) {
                unprojected = l.make(l.weight_hr ? l.total : 0, l.hidden), h = clone(l.h0),
                c = lstm ? clone(l.c0) : l.make(0, l.hidden),
                projected = l.make(gru ? l.batch : 0, l.gate_width);
-  const StepWeight weight(l.weight_hh, false);
+  const StepWeight weight(l, l.weight_hh, false);
   std::optional<StepWeight> projection;
-  if (l.weight_hr) projection.emplace(l.weight_hr, false);
+  if (l.weight_hr) projection.emplace(l, l.weight_hr, false);
   for (int64_t i = 0; i < l.steps; ++i) {
     const int64_t t = l.step(i), rows = l.batch_sizes[static_cast<size_t>(t)],
                   at = l.offset[static_cast<size_t>(t)];
@@ -226,9 +234,9 @@ Tensor6 rnn_layer_backward(const OptionalTensor& grad_out, const OptionalTensor&
                dprojected = gru ? l.make(l.total, l.gate_width) : dgates,
                d_unprojected = l.make(l.weight_hr ? l.batch : 0, l.hidden),
                direct = l.make(gru ? l.batch : 0, l.hidden);
-  const StepWeight weight(l.weight_hh, true);
+  const StepWeight weight(l, l.weight_hh, true);
   std::optional<StepWeight> projection;
-  if (l.weight_hr) projection.emplace(l.weight_hr, true);
+  if (l.weight_hr) projection.emplace(l, l.weight_hr, true);
   for (int64_t i = l.steps - 1; i >= 0; --i) {
     const int64_t t = l.step(i), rows = l.batch_sizes[static_cast<size_t>(t)],
                   at = l.offset[static_cast<size_t>(t)];
@@ -258,15 +266,14 @@ Tensor6 rnn_layer_backward(const OptionalTensor& grad_out, const OptionalTensor&
   const Tensor dweight = l.make(l.gate_width, l.width),
                dprojection = l.make(l.weight_hr ? l.width : 0, l.hidden);
   const int64_t first_rows = shifted ? l.batch : l.total;
-  transposed_product(l.dtype, l.gate_width, l.width, first_rows, dprojected.data(),
+  transposed_product(l, l.gate_width, l.width, first_rows, dprojected.data(),
                      shifted ? l.h0.data() : h_before.data(), dweight.data());
   if (first_rows < l.total) {
-    transposed_product(l.dtype, l.gate_width, l.width, l.total - first_rows, l.row(dprojected, first_rows),
+    transposed_product(l, l.gate_width, l.width, l.total - first_rows, l.row(dprojected, first_rows),
                        out.data(), dweight.data(), true);
   }
   if (l.weight_hr) {
-    transposed_product(l.dtype, l.width, l.hidden, l.total, dout.data(), unprojected.data(),
-                       dprojection.data());
+    transposed_product(l, l.width, l.hidden, l.total, dout.data(), unprojected.data(), dprojection.data());
   }
   const int64_t first[] = {0};
   const Tensor dbias = l.bias_hh ? sum(dprojected, IntList(first), false, std::nullopt) : l.make(0, 0);

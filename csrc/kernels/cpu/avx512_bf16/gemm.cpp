@@ -116,7 +116,7 @@ void gemm(const GemmArgs& g) {
         static_cast<const T*>(g.b.data) + at.b, g.b.row, g.b.col,
         WriteOut<T, float>{static_cast<T*>(g.c.data) + at.c, g.c.row, g.c.col, d ? d + at.d : nullptr,
                            g.d.row, g.d.col, alpha, beta, g.activation},
-        g.prepared});
+        g.prepared, g.always_prepared});
   });
 }
 
