@@ -26,7 +26,7 @@ RnnCell cell_of(const std::string& name) {
 struct Layer {
   RnnCell cell;
   DType dtype;
-  // Numbers that were bfloat16 lose nothing where products round them to it; states are rounded as results
+  // bfloat16 weights lose nothing where products round to it; states and gradients are rounded as results
   // are.
   GemmPrecision precision;
   int64_t steps, total = 0, batch, hidden, width, gate_width, kept_width;

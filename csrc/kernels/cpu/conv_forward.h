@@ -121,6 +121,8 @@ class TapConvolution {
   static_assert(sizeof(E) == sizeof(S));
 
  public:
+  using Element = E;
+
   explicit TapConvolution(const TapProduct<T>& p)
       : p_(p),
         format_{p_},

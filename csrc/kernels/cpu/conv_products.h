@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/conv_filter.h"
 #include "kernels/cpu/conv_forward.h"
+#include "kernels/cpu/flush_denormals.h"
 
 namespace ctorch::CT_ISA {
 namespace {
@@ -181,6 +182,39 @@ ConvForm total_form(const ConvArgs& g, bool backward, FormOf&& form_of) {
     total.kind = total.kind * 4 + one.kind;
   });
   return total;
+}
+
+// A direction by one method, of which there is an object per product; their prepared filters follow one
+// another.
+template <class T, class Method>
+bool run_by(const ConvArgs& g, bool backward) {
+  FlushDenormals flush;
+  const auto* prepared = static_cast<const typename Method::Element*>(g.prepared);
+  bool done = true;
+  for_each_product<T>(g, backward, [&](const TapProduct<T>& p) {
+    Method method(p);
+    done = done && run_with_filter(method, prepared);
+    if (prepared) prepared += method.prepared_elements();
+  });
+  return done;
+}
+template <class T, class Method>
+ConvForm form_by(const ConvArgs& g, bool backward) {
+  return total_form<T>(g, backward, [](const TapProduct<T>& p) -> ConvForm {
+    const Method method(p);
+    return {method.prepared_elements() * static_cast<int64_t>(sizeof(typename Method::Element)),
+            method.kind()};
+  });
+}
+template <class T, class Method>
+void prepare_by(const ConvArgs& g, bool backward, void* to) {
+  FlushDenormals flush;
+  auto* at = static_cast<typename Method::Element*>(to);
+  for_each_product<T>(g, backward, [&](const TapProduct<T>& p) {
+    const Method method(p);
+    method.prepare(at);
+    at += method.prepared_elements();
+  });
 }
 
 }  // namespace

@@ -46,21 +46,11 @@ bool on_tiles(const ConvArgs& g, bool backward) {
                                      : false;
 }
 
-template <class T>
-bool run_as(const ConvArgs& g, bool backward) {
-  FlushDenormals flush;
-  const Pair* prepared = static_cast<const Pair*>(g.prepared);
-  bool fit = true;
-  for_each_product<T>(g, backward, [&](const TapProduct<T>& p) {
-    TileConvolution<T> method(p);
-    fit = fit && run_with_filter(method, prepared);
-    if (prepared) prepared += method.prepared_elements();
-  });
-  return fit;
-}
 void run(ConvArgs g, bool backward) {
   if (on_tiles(g, backward)) {
-    if (g.dtype == DType::bfloat16 ? run_as<BFloat16>(g, backward) : run_as<float>(g, backward)) return;
+    const bool done = g.dtype == DType::bfloat16 ? run_by<BFloat16, TileConvolution<BFloat16>>(g, backward)
+                                                 : run_by<float, TileConvolution<float>>(g, backward);
+    if (done) return;
     g.prepared = nullptr;
   }
   backward ? g_plain.backward_x(g) : g_plain.forward(g);
@@ -70,31 +60,15 @@ void backward_x(const ConvArgs& g) { run(g, true); }
 
 bool takes(const ConvArgs& g, bool backward) { return on_tiles(g, backward) || g_plain.takes(g, backward); }
 
-template <class T>
-ConvForm form_as(const ConvArgs& g, bool backward) {
-  return total_form<T>(g, backward, [](const TapProduct<T>& p) -> ConvForm {
-    const TileConvolution<T> method(p);
-    return {method.prepared_elements() * static_cast<int64_t>(sizeof(Pair)), method.kind()};
-  });
-}
 ConvForm form(const ConvArgs& g, bool backward) {
   if (!on_tiles(g, backward)) return g_plain.form(g, backward);
-  return g.dtype == DType::bfloat16 ? form_as<BFloat16>(g, backward) : form_as<float>(g, backward);
-}
-
-template <class T>
-void prepare_as(const ConvArgs& g, bool backward, Pair* to) {
-  FlushDenormals flush;
-  for_each_product<T>(g, backward, [&](const TapProduct<T>& p) {
-    const TileConvolution<T> method(p);
-    method.prepare(to);
-    to += method.prepared_elements();
-  });
+  return g.dtype == DType::bfloat16 ? form_by<BFloat16, TileConvolution<BFloat16>>(g, backward)
+                                    : form_by<float, TileConvolution<float>>(g, backward);
 }
 void prepare(const ConvArgs& g, bool backward, void* to) {
   if (!on_tiles(g, backward)) return g_plain.prepare(g, backward, to);
-  g.dtype == DType::bfloat16 ? prepare_as<BFloat16>(g, backward, static_cast<Pair*>(to))
-                             : prepare_as<float>(g, backward, static_cast<Pair*>(to));
+  g.dtype == DType::bfloat16 ? prepare_by<BFloat16, TileConvolution<BFloat16>>(g, backward, to)
+                             : prepare_by<float, TileConvolution<float>>(g, backward, to);
 }
 
 bool prefers_planes(const ConvArgs& g, bool backward) {

@@ -74,6 +74,8 @@ class TileConvolution {
   static constexpr int64_t kHeader = 16;
 
  public:
+  using Element = Pair;
+
   explicit TileConvolution(const TapProduct<T>& p)
       : p_(p),
         l_(in_pairs(p.layout)),

@@ -125,33 +125,17 @@ bool takes(const ConvArgs& g, bool backward) {
   return all;
 }
 
-void run(const ConvArgs& g, bool backward) {
-  FlushDenormals flush;
-  const Pair* prepared = static_cast<const Pair*>(g.prepared);
-  for_each_product<BFloat16>(g, backward, [&](const TapProduct<BFloat16>& p) {
-    PairConvolution method(p);
-    run_with_filter(method, prepared);
-    if (prepared) prepared += method.prepared_elements();
-  });
-}
+void run(const ConvArgs& g, bool backward) { run_by<BFloat16, PairConvolution>(g, backward); }
 void forward(const ConvArgs& g) { g.dtype == DType::bfloat16 ? run(g, false) : g_plain.forward(g); }
 void backward_x(const ConvArgs& g) { g.dtype == DType::bfloat16 ? run(g, true) : g_plain.backward_x(g); }
 
 ConvForm form(const ConvArgs& g, bool backward) {
-  if (g.dtype != DType::bfloat16) return g_plain.form(g, backward);
-  return total_form<BFloat16>(g, backward, [](const TapProduct<BFloat16>& p) -> ConvForm {
-    const PairConvolution method(p);
-    return {method.prepared_elements() * static_cast<int64_t>(sizeof(Pair)), method.kind()};
-  });
+  return g.dtype == DType::bfloat16 ? form_by<BFloat16, PairConvolution>(g, backward)
+                                    : g_plain.form(g, backward);
 }
 void prepare(const ConvArgs& g, bool backward, void* to) {
-  if (g.dtype != DType::bfloat16) return g_plain.prepare(g, backward, to);
-  for_each_product<BFloat16>(g, backward,
-                             [at = static_cast<Pair*>(to)](const TapProduct<BFloat16>& p) mutable {
-                               const PairConvolution method(p);
-                               method.prepare(at);
-                               at += method.prepared_elements();
-                             });
+  g.dtype == DType::bfloat16 ? prepare_by<BFloat16, PairConvolution>(g, backward, to)
+                             : g_plain.prepare(g, backward, to);
 }
 
 }  // namespace
