@@ -40,8 +40,8 @@ struct AttentionArgs {
   // scaled.
   const uint8_t* kept = nullptr;
   double kept_scale = 1;
-  // log_sum: (batch, heads, queries), the logarithm of the sum that scaled a row of weights; +inf for a row
-  // that sees no key, whose result is 0.
+  // log_sum: (batch, heads, queries), the base 2 logarithm of the sum that scaled a row of weights; +inf for
+  // a row that sees no key, whose result is 0.
   AttentionRows<void*> out;
   void* log_sum;
   // Backward only. The gradients of key and value are added to what is there.

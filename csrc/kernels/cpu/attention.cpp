@@ -1,8 +1,10 @@
 // Attention in blocks of queries by blocks of keys. A block of scores lies in the L2 from the product that
 // makes it to the product that uses it; per row a running maximum and sum scale what was added up so far.
+// Scores are kept as logarithms to the base 2, whose powers take fewer instructions than those of e.
 #include "kernels/attention.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "core/parallel.h"
 #include "core/scratch.h"
@@ -23,6 +25,7 @@ struct Attention {
   using Vector = typename Simd<T>::Vector;
   static constexpr int64_t lanes = kLanes<T>;
   static constexpr T kInf = static_cast<T>(__builtin_inf());
+  static constexpr double kLog2E = 1.4426950408889634;
 
   const AttentionArgs& g;
 
@@ -44,9 +47,9 @@ struct Attention {
     return static_cast<Element*>(rows.data) + b * rows.batch + h * rows.head + i * rows.row;
   }
 
-  // Queries times the scale, (rows, width): smaller than their scores.
+  // Queries times the scale and log2(e), (rows, width): smaller than their scores.
   void scale_queries(int64_t b, int64_t h, int64_t i, int64_t rows, T* scaled) const {
-    const T scale = static_cast<T>(g.scale);
+    const T scale = static_cast<T>(g.scale * kLog2E);
     for (int64_t r = 0; r < rows; ++r) {
       const T* row = at(g.query, b, h, i + r);
       for (int64_t c = 0; c < g.width; ++c) scaled[r * g.width + c] = row[c] * scale;
@@ -76,11 +79,16 @@ struct Attention {
     } else if (g.mask_kind == AttentionMask::added) {
       const T* mask = static_cast<const T*>(g.mask) + from;
       if (step == 1) {
-        for (int64_t c = 0; c < cols; ++c) row[c] += mask[c];
+        for (int64_t c = 0; c < cols; ++c) row[c] = masked(row[c], mask[c]);
       } else {
-        for (int64_t c = 0; c < cols; ++c) row[c] += mask[c * step];
+        for (int64_t c = 0; c < cols; ++c) row[c] = masked(row[c], mask[c * step]);
       }
     }
+  }
+  // A score plus a mask to the base e. The lowest number, with which masks mean "unseen", stays a number.
+  static T masked(T score, T mask) {
+    const T sum = math::fma(mask, static_cast<T>(kLog2E), score);
+    return sum == -kInf && mask != -kInf ? std::numeric_limits<T>::lowest() : sum;
   }
   // Keys that some of the queries [i, i + rows) see.
   int64_t keys_seen(int64_t i, int64_t rows) const {
@@ -108,7 +116,7 @@ struct Attention {
   CT_INLINE static Vector larger(Vector a, Vector b) { return a > b ? a : b; }
   CT_INLINE static Vector exponential(Vector x) {
     Vector e;
-    for (int64_t l = 0; l < lanes; ++l) e[l] = exp_below_zero(x[l]);
+    for (int64_t l = 0; l < lanes; ++l) e[l] = exp2_below_zero(x[l]);
     return e;
   }
   static Vector max_of(const T* x, int64_t n) {
@@ -119,7 +127,7 @@ struct Attention {
     }
     return larger(best[0], best[1]);
   }
-  // x = e^(x - shift); returns the sums of the lanes.
+  // x = 2^(x - shift); returns the sums of the lanes.
   static Vector exponentials(T* x, int64_t n, T shift) {
     Vector sum[2] = {};
     for (int64_t c = 0; c < n; c += 2 * lanes) {
@@ -177,7 +185,7 @@ struct Attention {
         log_sum[r] = kInf;
       } else {
         scale_row(row, g.value_width, 1 / sum[r]);
-        log_sum[r] = highest[r] + static_cast<T>(__builtin_log(static_cast<double>(sum[r])));
+        log_sum[r] = highest[r] + static_cast<T>(__builtin_log2(static_cast<double>(sum[r])));
       }
     }
   }
@@ -247,7 +255,7 @@ struct Attention {
       product(rows, g.width, cols, ds, kKeyBlock, 1, at(g.key, b, key_head, j), g.key.row,
               at(g.grad_query, b, h, i), g.grad_query.row, j > 0, g.scale);
       product(cols, g.width, rows, ds, 1, kKeyBlock, scaled, g.width, at(g.grad_key, b, key_head, j),
-              g.grad_key.row, true);
+              g.grad_key.row, true, 1 / kLog2E);
     }
   }
 

@@ -103,14 +103,29 @@ struct Lanes {
   }
 };
 
-// e^x for x <= 0 (up to 88, in fact), or 0 where that would not be a normal number: such results, of masked
-// elements say, would cost an assist of the processor of about 150 cycles each. Half the instructions of exp.
+// e^x and 2^x for x <= 0 (up to 88, in fact), or 0 where that would not be a normal number: such results, of
+// masked elements say, would cost an assist of the processor of about 150 cycles each. Half the instructions
+// of exp: the power of two is an addend's factor, so that NaN stays.
 CT_INLINE float exp_below_zero(float x) {
   const auto [r, n] = math::detail::split_exp(x);
-  const float e = math::fma(r * r, math::detail::exp_tail(r), r) + 1.0f;
-  return x < -87.0f ? 0.0f : e * math::power_of_two(n);
+  const float power = math::power_of_two(n);
+  const float e = math::fma(power * r, math::detail::exp_slope(r), power);
+  return x < -87.0f ? 0.0f : e;
+}
+CT_INLINE float exp2_below_zero(float x) {
+  constexpr float shifter = 12582912.0f + 127.0f;  // its sum with x ends in the biased exponent of 2^n
+  const float t = x + shifter, r = x - (t - shifter);
+  const float power = bit_cast<float>(bit_cast<uint32_t>(t) << 23);
+  const float e = math::fma(power * r, math::detail::exp2_slope(r), power);
+  return x < -126.0f ? 0.0f : e;
 }
 CT_INLINE double exp_below_zero(double x) { return math::exp(x); }
+CT_INLINE double exp2_below_zero(double x) {
+  const double t = x + 6755399441055744.0, r = (x - (t - 6755399441055744.0)) * math::kLn2;
+  const double power = math::detail::power_of_two(bit_cast<int64_t>(t) - int64_t{0x4338000000000000});
+  const double e = math::fma(power, math::fma(r * r, math::detail::exp_tail(r), r), power);
+  return x < -1022.0 ? 0.0 : e;
+}
 
 }  // namespace
 }  // namespace ctorch::CT_ISA

@@ -118,6 +118,14 @@ CT_FORMULA ExpParts split_exp(float x) {
 CT_FORMULA float exp_tail(float r) {
   return poly(r, 0.5f, 0.166666672f, 0.0416664816f, 0.00833320804f, 0.00139335648f, 0.000199442555f);
 }
+// (e^r - 1) / r for |r| <= ln2 / 2, where e^r is wanted.
+CT_FORMULA float exp_slope(float r) {
+  return poly(r, 1.0f, 0.49999994f, 0.166664317f, 0.0416680016f, 0.00837415736f, 0.00138436619f);
+}
+// (2^r - 1) / r for |r| <= 1/2.
+CT_FORMULA float exp2_slope(float r) {
+  return poly(r, 0.693147182f, 0.240226477f, 0.0555033237f, 0.00961843692f, 0.00133988773f, 0.000153533707f);
+}
 
 // p 2^n for |n| <= 252, in two steps, so that results outside the range of normal floats come out right.
 CT_FORMULA float scale(float p, int32_t n) {
@@ -168,9 +176,8 @@ CT_FORMULA float exp(float x) { return detail::exp_shifted(detail::clamp(x, -105
 
 CT_FORMULA float exp2(float x) {
   x = detail::clamp(x, -151.0f, 129.0f);
-  float t = x + 12582912.0f;
-  float r = (x - (t - 12582912.0f)) * 0.693147181f;
-  return detail::scale(fma(r * r, detail::exp_tail(r), r) + 1.0f, bit_cast<int32_t>(t) - 0x4b400000);
+  float t = x + 12582912.0f, r = x - (t - 12582912.0f);
+  return detail::scale(fma(r, detail::exp2_slope(r), 1.0f), bit_cast<int32_t>(t) - 0x4b400000);
 }
 
 CT_FORMULA float expm1(float x) {
