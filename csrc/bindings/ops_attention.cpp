@@ -15,7 +15,7 @@ void init_ops_attention() {
       kInternal);
   def_op<&ops::attention_backward>(
       "_attention_backward(Tensor grad, Tensor query, Tensor key, Tensor value, Tensor? attn_mask, float "
-      "dropout_p, bool is_causal, float scale, Tensor? rng_state, Tensor out, Tensor log_sum) -> (Tensor, "
+      "dropout_p, bool is_causal, float scale, Tensor? rng_state, Tensor out, Tensor row_sums) -> (Tensor, "
       "Tensor, Tensor)",
       "Gradients of _attention() with respect to query, key and value.", kInternal);
 }

@@ -22,7 +22,9 @@ enum class AttentionMask : int8_t {
   added,  // numbers of the dtype, added to the scores
 };
 
-// float32 and float64. Query head h reads head h / group of the keys. All strides in elements.
+// float32, float64, and bfloat16 where the table takes it, without dropout: then highest, log_sum and an
+// added mask are of float32, the others of bfloat16, and key_t and value_t not needed. Query head h reads
+// head h / group of the keys. All strides in elements.
 struct AttentionArgs {
   DType dtype;
   int64_t batch, heads, group;
@@ -40,11 +42,11 @@ struct AttentionArgs {
   // scaled.
   const uint8_t* kept = nullptr;
   double kept_scale = 1;
-  // log_sum: (batch, heads, queries), the base 2 logarithm of the sum that scaled a row of weights; +inf for
-  // a row that sees no key, whose result is 0.
+  // highest, log_sum: (batch, heads, queries), the highest score and the logarithm of the sum of a row's
+  // weights with respect to it, to the base 2; 0 and +inf for a row that sees no key, whose result is 0.
   AttentionRows<void*> out;
-  void* log_sum;
-  // Backward only. The gradients of key and value are added to what is there.
+  void *highest, *log_sum;
+  // Backward only. The gradients of key and value are added to what is there; those of bfloat16 are written.
   AttentionRows<const void*> grad_out;
   AttentionRows<void*> grad_query, grad_key, grad_value;
   GemmFn gemm;
@@ -53,6 +55,7 @@ struct AttentionArgs {
 struct AttentionTable {
   void (*forward)(const AttentionArgs&);
   void (*backward)(const AttentionArgs&);
+  bool takes_bfloat16;
 };
 
 }  // namespace ctorch

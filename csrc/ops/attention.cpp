@@ -32,19 +32,27 @@ Tensor empty_result(const Tensor& like, int64_t width, DType dtype) {
   return transpose(empty(Dims{s[0], s[2], s[1], width}, dtype, like.device()), 1, 2);
 }
 
+// What the kernels are given: other half types, and dropout, are computed in float.
+DType kernel_dtype(DType dtype, double dropout_p) {
+  const bool given = dtype == DType::float64 ||
+                     (dtype == DType::bfloat16 && dropout_p == 0 && cpu_kernels().attention.takes_bfloat16);
+  return given ? dtype : DType::float32;
+}
+
 struct Operands {
-  DType dtype;  // of the computation: half types compute in float
+  DType dtype;  // of the operands
+  DType sums;   // of the logarithms of sums, and of an added mask
   Tensor query, key, value, key_t, value_t, mask;
   AttentionArgs args{};
 
-  Operands(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& attn_mask, bool causal,
-           double scale)
-      : dtype(q.dtype() == DType::float64 ? DType::float64 : DType::float32) {
+  Operands(const Tensor& q, const Tensor& k, const Tensor& v, const OptionalTensor& attn_mask,
+           double dropout_p, bool causal, double scale)
+      : dtype(kernel_dtype(q.dtype(), dropout_p)),
+        sums(dtype == DType::float64 ? DType::float64 : DType::float32) {
     check_shapes(q, k, v);
     query = with_rows(q, dtype);
     key = with_rows(k, dtype);
     value = with_rows(v, dtype);
-    key_t = contiguous(transpose(key, 2, 3));
     const Dims &s = q.sizes(), &ks = k.sizes();
     args.dtype = dtype;
     args.batch = s[0];
@@ -60,8 +68,18 @@ struct Operands {
     args.query = rows_of<const void*>(query);
     args.key = rows_of<const void*>(key);
     args.value = rows_of<const void*>(value);
-    args.key_t = rows_of<const void*>(key_t);
     if (attn_mask) set_mask(*attn_mask, q.dtype());
+    if (dtype != DType::bfloat16) set_transposed(key, key_t, args.key_t);
+  }
+  static void set_transposed(const Tensor& t, Tensor& turned, AttentionRows<const void*>& rows) {
+    turned = contiguous(transpose(t, 2, 3));
+    rows = rows_of<const void*>(turned);
+  }
+
+  // (2, batch, heads, queries)
+  void set_row_sums(const Tensor& t) {
+    args.highest = t.data();
+    args.log_sum = static_cast<char*>(t.data()) + t.strides()[0] * item_size(t.dtype());
   }
 
   void check_shapes(const Tensor& q, const Tensor& k, const Tensor& v) const {
@@ -78,7 +96,7 @@ struct Operands {
     check(m.dtype() == DType::boolean || m.dtype() == input_dtype, kOp,
           ": expected attn_mask of dtype bool or of query's ", input_dtype, ", got ", m.dtype());
     const bool seen = m.dtype() == DType::boolean;
-    mask = expand(seen ? m : to_dtype(m, dtype), Dims{args.batch, args.heads, args.queries, args.keys});
+    mask = expand(seen ? m : to_dtype(m, sums), Dims{args.batch, args.heads, args.queries, args.keys});
     args.mask_kind = seen ? AttentionMask::taken : AttentionMask::added;
     args.mask = mask.data();
     for (int d = 0; d < 4; ++d) args.mask_strides[d] = mask.strides()[d];
@@ -107,7 +125,8 @@ void run_with_dropout(void (*kernel)(const AttentionArgs&), const AttentionArgs&
         for (auto* rows : {&g.out, &g.grad_query}) advance(*rows, b, h, i, item);
         for (auto* rows : {&g.key, &g.value, &g.key_t, &g.value_t}) advance(*rows, b, h / all.group, 0, item);
         for (auto* rows : {&g.grad_key, &g.grad_value}) advance(*rows, b, h / all.group, 0, item);
-        g.log_sum = static_cast<char*>(all.log_sum) + ((b * all.heads + h) * all.queries + i) * item;
+        for (void** sums : {&g.highest, &g.log_sum})
+          *sums = static_cast<char*>(*sums) + ((b * all.heads + h) * all.queries + i) * item;
         if (g.mask)
           g.mask = static_cast<const char*>(all.mask) +
                    (b * all.mask_strides[0] + h * all.mask_strides[1] + i * all.mask_strides[2]) *
@@ -136,18 +155,18 @@ std::tuple<Tensor, Tensor> attention(const Tensor& query, const Tensor& key, con
                                      const OptionalTensor& attn_mask, double dropout_p, bool is_causal,
                                      double scale, const OptionalTensor&) {
   check_dropout(dropout_p);
-  Operands x(query, key, value, attn_mask, is_causal, scale);
+  Operands x(query, key, value, attn_mask, dropout_p, is_causal, scale);
   AttentionArgs& g = x.args;
   const Tensor out = empty_result(query, g.value_width, x.dtype);
-  const Tensor log_sum = empty(Dims{g.batch, g.heads, g.queries}, x.dtype, query.device());
+  const Tensor row_sums = empty(Dims{2, g.batch, g.heads, g.queries}, x.sums, query.device());
   g.out = rows_of<void*>(out);
-  g.log_sum = log_sum.data();
+  x.set_row_sums(row_sums);
   if (dropout_p > 0) {
     run_with_dropout(cpu_kernels().attention.forward, g, dropout_p, nullptr);
   } else {
     cpu_kernels().attention.forward(g);
   }
-  return {to_dtype(out, query.dtype()), log_sum};
+  return {to_dtype(out, query.dtype()), row_sums};
 }
 
 std::tuple<Tensor, Tensor, Tensor> attention_backward(const Tensor& grad, const Tensor& query,
@@ -155,19 +174,18 @@ std::tuple<Tensor, Tensor, Tensor> attention_backward(const Tensor& grad, const 
                                                       const OptionalTensor& attn_mask, double dropout_p,
                                                       bool is_causal, double scale,
                                                       const OptionalTensor& rng_state, const Tensor& out,
-                                                      const Tensor& log_sum) {
-  Operands x(query, key, value, attn_mask, is_causal, scale);
+                                                      const Tensor& row_sums) {
+  Operands x(query, key, value, attn_mask, dropout_p, is_causal, scale);
   AttentionArgs& g = x.args;
   const Tensor grad_rows = with_rows(grad, x.dtype), out_rows = with_rows(out, x.dtype);
-  x.value_t = contiguous(transpose(x.value, 2, 3));
+  if (x.dtype != DType::bfloat16) x.set_transposed(x.value, x.value_t, g.value_t);
   const Tensor grad_query = empty_result(query, g.width, x.dtype),
                grad_key = zero_(empty_result(key, g.width, x.dtype)),
                grad_value = zero_(empty_result(value, g.value_width, x.dtype));
   if (g.keys == 0) zero_(grad_query);
-  g.value_t = rows_of<const void*>(x.value_t);
   g.grad_out = rows_of<const void*>(grad_rows);
   g.out = rows_of<void*>(out_rows);
-  g.log_sum = log_sum.data();
+  x.set_row_sums(row_sums);
   g.grad_query = rows_of<void*>(grad_query);
   g.grad_key = rows_of<void*>(grad_key);
   g.grad_value = rows_of<void*>(grad_value);

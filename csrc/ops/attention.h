@@ -22,6 +22,6 @@ std::tuple<Tensor, Tensor, Tensor> attention_backward(const Tensor& grad, const 
                                                       const OptionalTensor& attn_mask, double dropout_p,
                                                       bool is_causal, double scale,
                                                       const OptionalTensor& rng_state, const Tensor& out,
-                                                      const Tensor& log_sum);
+                                                      const Tensor& row_sums);
 
 }  // namespace ctorch::ops

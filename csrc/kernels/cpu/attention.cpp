@@ -73,7 +73,6 @@ struct Attention : AttentionScores<T, true> {
       product(rows, g.value_width, cols, s, kKeyBlock, 1, row_at<T>(g.value, b, h / g.group, j), g.value.row,
               out, g.out.row, j > 0);
     }
-    T* log_sum = static_cast<T*>(g.log_sum) + (b * g.heads + h) * g.queries + i;
     for (int64_t r = 0; r < rows; ++r) {
       T* row = out + r * g.out.row;
       if (sum[r] == T(0)) {  // no key seen
@@ -81,8 +80,8 @@ struct Attention : AttentionScores<T, true> {
       } else {
         scale_row(row, g.value_width, 1 / sum[r]);
       }
-      log_sum[r] = this->log_sum(highest[r], sum[r]);
     }
+    this->write_sums(b, h, i, rows, highest, sum);
   }
 
   void forward() const {
@@ -97,7 +96,7 @@ struct Attention : AttentionScores<T, true> {
   void backward_block(int64_t b, int64_t h, int64_t i, int64_t rows, T* s, T* ds, T* scaled,
                       T* p_dropped) const {
     const int64_t key_head = h / g.group;
-    const T* log_sum = static_cast<const T*>(g.log_sum) + (b * g.heads + h) * g.queries + i;
+    const T *highest = this->row_sums(g.highest, b, h, i), *log_sum = this->row_sums(g.log_sum, b, h, i);
     const T *grad_out = row_at<T>(g.grad_out, b, h, i), *query = row_at<T>(g.query, b, h, i);
     T dot[kQueryBlock];
     for (int64_t r = 0; r < rows; ++r) {
@@ -117,7 +116,7 @@ struct Attention : AttentionScores<T, true> {
       for (int64_t r = 0; r < rows; ++r) {
         T* row = s + r * kKeyBlock;
         for (int64_t c = 0; c < cols; c += lanes)
-          store_vector(row + c, this->exponential(load_vector(row + c), 1, log_sum[r]));
+          store_vector(row + c, this->weight(load_vector(row + c), 1, highest[r], log_sum[r]));
         if (g.kept) this->drop_row(i + r, j, cols, row, p_dropped + r * kKeyBlock);
       }
       product(cols, g.value_width, rows, g.kept ? p_dropped : s, 1, kKeyBlock, grad_out, g.grad_out.row,
@@ -170,6 +169,7 @@ void backward(const AttentionArgs& g) {
 void fill_attention(AttentionTable& table) {
   table.forward = forward;
   table.backward = backward;
+  table.takes_bfloat16 = false;
 }
 
 }  // namespace ctorch::CT_ISA

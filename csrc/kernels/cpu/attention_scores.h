@@ -78,9 +78,11 @@ struct AttentionScores {
   // 2^(factor x - shift).
   static CT_INLINE Vector exponential(Vector x, T factor, T shift) {
     Vector e;
-    for (int64_t l = 0; l < lanes; ++l)
-      e[l] = exp2_below_zero(kScaled ? x[l] - shift : math::fma(x[l], factor, -shift));
+    for (int64_t l = 0; l < lanes; ++l) e[l] = exp2_below_zero(relative(x[l], factor, shift));
     return e;
+  }
+  static CT_INLINE T relative(T x, T factor, T shift) {
+    return kScaled ? x - shift : math::fma(x, factor, -shift);
   }
 
   // Of up to `lanes` rows: scores become weights with respect to the highest score so far, by which the sums
@@ -112,9 +114,23 @@ struct AttentionScores {
     store_vector(highest, next);
     store_vector(before, scale);
   }
-  // The base 2 logarithm of the sum that scales a row of weights, +inf where no key was seen.
-  static T log_sum(T highest, T sum) {
-    return sum == T(0) ? kInf : highest + static_cast<T>(__builtin_log2(static_cast<double>(sum)));
+  // Rows of highest and log_sum, from query i on.
+  T* row_sums(void* of, int64_t b, int64_t h, int64_t i) const {
+    return static_cast<T*>(of) + (b * g.heads + h) * g.queries + i;
+  }
+  void write_sums(int64_t b, int64_t h, int64_t i, int64_t rows, const T* highest, const T* sum) const {
+    T *to_highest = row_sums(g.highest, b, h, i), *to_sum = row_sums(g.log_sum, b, h, i);
+    for (int64_t r = 0; r < rows; ++r) {
+      to_highest[r] = sum[r] == T(0) ? T(0) : highest[r];
+      to_sum[r] = sum[r] == T(0) ? kInf : static_cast<T>(__builtin_log2(static_cast<double>(sum[r])));
+    }
+  }
+  // Backward's weights. Beside a very low score, of a row that a mask all but hides, a logarithm would be
+  // lost: it is subtracted by itself.
+  static CT_INLINE Vector weight(Vector x, T factor, T highest, T log_sum) {
+    Vector e;
+    for (int64_t l = 0; l < lanes; ++l) e[l] = exp2_below_zero(relative(x[l], factor, highest) - log_sum);
+    return e;
   }
 
   // Of a block that a causal mask cuts, half is computed in vain.

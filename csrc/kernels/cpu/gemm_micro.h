@@ -70,7 +70,8 @@ namespace {
 template <class S, int MR>
 struct PackedA {
   const S* p;
-  CT_INLINE explicit PackedA(const TileArgs<S>& t) : p(t.a) {}
+  template <class Sum>
+  CT_INLINE explicit PackedA(const TileArgs<S, Sum>& t) : p(t.a) {}
   CT_INLINE S at(int i) const { return p[i]; }
   CT_INLINE void step() { p += MR; }
 };
@@ -78,7 +79,8 @@ template <class S, int MR>
 struct StridedA {
   const S* p;
   int64_t row, k;
-  CT_INLINE explicit StridedA(const TileArgs<S>& t) : p(t.a), row(t.a_row), k(t.a_k) {}
+  template <class Sum>
+  CT_INLINE explicit StridedA(const TileArgs<S, Sum>& t) : p(t.a), row(t.a_row), k(t.a_k) {}
   CT_INLINE S at(int i) const { return p[i * row]; }
   CT_INLINE void step() { p += k; }
 };

@@ -73,11 +73,11 @@ inline void pack_pairs(Pair* panel, int64_t width, int64_t rows, int64_t k, cons
   fill_missing(panel, width, rows, whole + k % 2);
 }
 
-template <int MR, int NV, class B>
+template <int MR, int NV, class A, class B>
 void pair_tile(const TileArgs<Pair, float>& t) {
   using Vector = Simd<float>::Vector;
   TileSums<float, MR, NV> sums(t);
-  const Pair* a = t.a;
+  A a(t);
   B b(t);
   int64_t left = t.k;
   do {
@@ -90,13 +90,13 @@ void pair_tile(const TileArgs<Pair, float>& t) {
       for (int j = 0; j < NV; ++j) bv[j] = reinterpret_cast<__m512bh>(load_vector(row + j * kLanes<Pair>));
 #pragma GCC unroll 16
       for (int i = 0; i < MR; ++i) {
-        const auto av = reinterpret_cast<__m512bh>(_mm512_set1_epi32(static_cast<int>(a[i])));
+        const auto av = reinterpret_cast<__m512bh>(_mm512_set1_epi32(static_cast<int>(a.at(i))));
 #pragma GCC unroll 4
         for (int j = 0; j < NV; ++j)
           acc[i][j] =
               reinterpret_cast<Vector>(_mm512_dpbf16_ps(reinterpret_cast<__m512>(acc[i][j]), av, bv[j]));
       }
-      a += MR;
+      a.step();
       b.step();
     }
     sums.add(acc);
@@ -106,7 +106,7 @@ void pair_tile(const TileArgs<Pair, float>& t) {
 
 template <template <class, int> class B, int NV, int... I>
 constexpr void fill_pair_row(TileKernels<Pair, float>& k, std::integer_sequence<int, I...>) {
-  ((k.table[NV - 1][I] = &pair_tile<I + 1, NV, B<Pair, NV>>), ...);
+  ((k.table[NV - 1][I] = &pair_tile<I + 1, NV, PackedA<Pair, I + 1>, B<Pair, NV>>), ...);
 }
 template <template <class, int> class B, int... J>
 constexpr TileKernels<Pair, float> make_pair_tiles(std::integer_sequence<int, J...>) {
