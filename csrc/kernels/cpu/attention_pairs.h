@@ -124,26 +124,28 @@ class PairAttention : AttentionScores<float, false> {
                        c, c_row, true);
   }
 
-  // Rows of a left side: `rows` of them and then zeros, up to kQueryBlock.
+  // Rows that products of a block of scores read, on either side.
+  static int64_t block_rows(int64_t rows) { return round_up(rows, std::max(step, Products::rows)); }
+  // Rows of a left side: `rows` of them and then zeros.
   static void load_rows(BFloat16* to, int64_t to_row, const BFloat16* from, int64_t row, int64_t rows,
                         int64_t width) {
     for (int64_t r = 0; r < rows; ++r) {
       std::memcpy(to + r * to_row, from + r * row, static_cast<size_t>(width) * sizeof(BFloat16));
       fill_row(to + r * to_row + width, to_row - width, BFloat16(0.0f));
     }
-    fill_row(to + rows * to_row, (kQueryBlock - rows) * to_row, BFloat16(0.0f));
+    fill_row(to + rows * to_row, (block_rows(rows) - rows) * to_row, BFloat16(0.0f));
   }
-  // The same transposed: (width, kQueryBlock), the rest zeros. Pairs of rows change places as they are.
+  // The same transposed: rows of kQueryBlock. Pairs of rows change places as they are.
   static void load_columns(BFloat16* to, const BFloat16* from, int64_t row, int64_t rows, int64_t width) {
-    constexpr int64_t kPairs = kQueryBlock / 2, lanes = kLanes<Pair>;
-    Scratch scratch(static_cast<size_t>(kPairs * width) * sizeof(Pair));
+    constexpr int64_t kRow = kQueryBlock / 2, lanes = kLanes<Pair>;
+    const int64_t given = ceil_div(rows, 2), count = block_rows(rows) / 2;
+    Scratch scratch(static_cast<size_t>(count * width) * sizeof(Pair));
     Pair *pairs = scratch.as<Pair>(), *turned = reinterpret_cast<Pair*>(to);
-    const int64_t count = ceil_div(rows, 2);
     pack_pairs(pairs, width, width, rows, from, 1, row);
-    fill_row<Pair>(pairs + count * width, (kPairs - count) * width, 0);
-    for (int64_t p = 0; p < kPairs; p += lanes)
-      pack_rows_along_k<Pair>(turned + p, kPairs, lanes, width, pairs + p * width, width);
-    fill_row<Pair>(turned + width * kPairs, (filled_rows(width) - width) * kPairs, 0);
+    fill_row<Pair>(pairs + given * width, (count - given) * width, 0);
+    for (int64_t p = 0; p < count; p += lanes)
+      pack_rows_along_k<Pair>(turned + p, kRow, std::min(lanes, count - p), width, pairs + p * width, width);
+    for (int64_t c = width; c < filled_rows(width); ++c) fill_row<Pair>(turned + c * kRow, count, 0);
   }
   static void write_row(BFloat16* to, const float* from, int64_t n, float factor) {
     const int64_t lanes = Scores::lanes;
