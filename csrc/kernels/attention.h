@@ -34,7 +34,8 @@ struct AttentionArgs {
   bool causal = false;
   int64_t first_query = 0;
   AttentionRows<const void*> query, key, value;  // (queries, width), (keys, width), (keys, value_width)
-  AttentionRows<const void*> key_t, value_t;     // transposed: (width, keys), (value_width, keys)
+  // Transposed, (width, keys) and (value_width, keys), or null where it is not worth it.
+  AttentionRows<const void*> key_t, value_t;
   AttentionMask mask_kind = AttentionMask::none;
   const void* mask = nullptr;
   int64_t mask_strides[4] = {};  // batch, head, query, key

@@ -15,6 +15,8 @@ namespace {
 constexpr const char* kOp = "scaled_dot_product_attention";
 // With dropout, as many queries at a time as the kernel takes: their random bytes are all that is held.
 constexpr int64_t kDropoutQueries = 128;
+// So few queries read keys and values once, as they are.
+constexpr int64_t kFewQueries = 16;
 
 // Rows of contiguous elements, in the dtype that the kernels compute in.
 Tensor with_rows(const Tensor& t, DType dtype) {
@@ -69,9 +71,10 @@ struct Operands {
     args.key = rows_of<const void*>(key);
     args.value = rows_of<const void*>(value);
     if (attn_mask) set_mask(*attn_mask, q.dtype());
-    if (dtype != DType::bfloat16) set_transposed(key, key_t, args.key_t);
+    set_transposed(key, key_t, args.key_t);
   }
-  static void set_transposed(const Tensor& t, Tensor& turned, AttentionRows<const void*>& rows) {
+  void set_transposed(const Tensor& t, Tensor& turned, AttentionRows<const void*>& rows) const {
+    if (dtype == DType::bfloat16 || args.queries <= kFewQueries) return;
     turned = contiguous(transpose(t, 2, 3));
     rows = rows_of<const void*>(turned);
   }
@@ -178,7 +181,7 @@ std::tuple<Tensor, Tensor, Tensor> attention_backward(const Tensor& grad, const 
   Operands x(query, key, value, attn_mask, dropout_p, is_causal, scale);
   AttentionArgs& g = x.args;
   const Tensor grad_rows = with_rows(grad, x.dtype), out_rows = with_rows(out, x.dtype);
-  if (x.dtype != DType::bfloat16) x.set_transposed(x.value, x.value_t, g.value_t);
+  x.set_transposed(x.value, x.value_t, g.value_t);
   const Tensor grad_query = empty_result(query, g.width, x.dtype),
                grad_key = zero_(empty_result(key, g.width, x.dtype)),
                grad_value = zero_(empty_result(value, g.value_width, x.dtype));

@@ -18,12 +18,22 @@ struct Attention : AttentionScores<T, true> {
   using Scores::g;
   static constexpr int64_t lanes = Scores::lanes;
 
-  // c (m, n) = a b, added to c where asked; rows of b and c are contiguous.
-  void product(int64_t m, int64_t n, int64_t k, const T* a, int64_t a_row, int64_t a_col, const T* b,
-               int64_t b_row, T* c, int64_t c_row, bool add) const {
+  struct Matrix {
+    const T* data;
+    int64_t row, col = 1;
+  };
+  // Columns [j, ...) of the transposed keys or values of a head, which few queries read as they are.
+  static Matrix transposed(const AttentionRows<const void*>& turned, const AttentionRows<const void*>& rows,
+                           int64_t b, int64_t h, int64_t j) {
+    if (!turned.data) return {row_at<T>(rows, b, h, j), 1, rows.row};
+    return {row_at<T>(turned, b, h, 0) + j, turned.row};
+  }
+  // c (m, n) = a b, added to c where asked; rows of c are contiguous.
+  void product(int64_t m, int64_t n, int64_t k, const Matrix& a, const Matrix& b, T* c, int64_t c_row,
+               bool add) const {
     GemmArgs q{.dtype = g.dtype, .m = m, .n = n, .k = k};
-    q.a = {.data = a, .row = a_row, .col = a_col};
-    q.b = {.data = b, .row = b_row, .col = 1};
+    q.a = {.data = a.data, .row = a.row, .col = a.col};
+    q.b = {.data = b.data, .row = b.row, .col = b.col};
     q.c = {.data = c, .row = c_row, .col = 1};
     if (add) q.d = {.data = c, .row = c_row, .col = 1};
     g.gemm(q);
@@ -39,8 +49,8 @@ struct Attention : AttentionScores<T, true> {
   // The scores of queries [i, i + rows), given scaled, for keys [j, j + cols).
   void scores(int64_t b, int64_t h, int64_t i, int64_t rows, int64_t j, int64_t cols, const T* scaled,
               T* s) const {
-    product(rows, cols, g.width, scaled, g.width, 1, row_at<T>(g.key_t, b, h / g.group, 0) + j, g.key_t.row,
-            s, kKeyBlock, false);
+    product(rows, cols, g.width, {scaled, g.width}, transposed(g.key_t, g.key, b, h / g.group, j), s,
+            kKeyBlock, false);
     this->mask(b, h, i, rows, j, cols, s);
   }
 
@@ -70,7 +80,7 @@ struct Attention : AttentionScores<T, true> {
         if (g.kept) this->drop_row(i + r, j, cols, s + r * kKeyBlock, s + r * kKeyBlock);
         if (j > 0 && before[r] != T(1)) scale_row(out + r * g.out.row, g.value_width, before[r]);
       }
-      product(rows, g.value_width, cols, s, kKeyBlock, 1, row_at<T>(g.value, b, h / g.group, j), g.value.row,
+      product(rows, g.value_width, cols, {s, kKeyBlock}, {row_at<T>(g.value, b, h / g.group, j), g.value.row},
               out, g.out.row, j > 0);
     }
     for (int64_t r = 0; r < rows; ++r) {
@@ -119,19 +129,19 @@ struct Attention : AttentionScores<T, true> {
           store_vector(row + c, this->weight(load_vector(row + c), 1, highest[r], log_sum[r]));
         if (g.kept) this->drop_row(i + r, j, cols, row, p_dropped + r * kKeyBlock);
       }
-      product(cols, g.value_width, rows, g.kept ? p_dropped : s, 1, kKeyBlock, grad_out, g.grad_out.row,
+      product(cols, g.value_width, rows, {g.kept ? p_dropped : s, 1, kKeyBlock}, {grad_out, g.grad_out.row},
               row_at<T>(g.grad_value, b, key_head, j), g.grad_value.row, true);
-      product(rows, cols, g.value_width, grad_out, g.grad_out.row, 1,
-              row_at<T>(g.value_t, b, key_head, 0) + j, g.value_t.row, ds, kKeyBlock, false);
+      product(rows, cols, g.value_width, {grad_out, g.grad_out.row},
+              transposed(g.value_t, g.value, b, key_head, j), ds, kKeyBlock, false);
       for (int64_t r = 0; r < rows; ++r) {
         const T* p = s + r * kKeyBlock;
         T* d = ds + r * kKeyBlock;
         if (g.kept) this->drop_row(i + r, j, cols, d, d);
         for (int64_t c = 0; c < cols; ++c) d[c] = p[c] * (d[c] - dot[r]) * scale;
       }
-      product(rows, g.width, cols, ds, kKeyBlock, 1, row_at<T>(g.key, b, key_head, j), g.key.row,
+      product(rows, g.width, cols, {ds, kKeyBlock}, {row_at<T>(g.key, b, key_head, j), g.key.row},
               row_at<T>(g.grad_query, b, h, i), g.grad_query.row, j > 0);
-      product(cols, g.width, rows, ds, 1, kKeyBlock, query, g.query.row,
+      product(cols, g.width, rows, {ds, 1, kKeyBlock}, {query, g.query.row},
               row_at<T>(g.grad_key, b, key_head, j), g.grad_key.row, true);
     }
   }
