@@ -49,7 +49,7 @@
   X(Softmax, softmax)         \
   X(Update, update)
 #define CT_AVX512_BF16_FAMILIES(X) X(Attention, attention) X(Conv, conv) X(Gemm, gemm)
-#define CT_AMX_FAMILIES(X) X(Conv, conv) X(Gemm, gemm)
+#define CT_AMX_FAMILIES(X) X(Attention, attention) X(Conv, conv) X(Gemm, gemm)
 
 namespace ctorch {
 

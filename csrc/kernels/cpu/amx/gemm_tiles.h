@@ -69,15 +69,26 @@ struct SumTiles {
     if constexpr (kTwoRows) _tile_zero(2);
     if constexpr (kTwoRows && kTwoCols) _tile_zero(3);
   }
-  static CT_INLINE void load_a(const Pair* a) {
-    _tile_loadd(4, a, 64);
-    if constexpr (kTwoRows) _tile_loadd(5, a + kTilePairs, 64);
+  // What sums start from.
+  static CT_INLINE void load(const float* sums, int64_t row) {
+    const int64_t row_bytes = row * static_cast<int64_t>(sizeof(float));
+    _tile_loadd(0, sums, row_bytes);
+    if constexpr (kTwoCols) _tile_loadd(1, sums + kTile, row_bytes);
+    if constexpr (kTwoRows) _tile_loadd(2, sums + kTile * row, row_bytes);
+    if constexpr (kTwoRows && kTwoCols) _tile_loadd(3, sums + kTile * row + kTile, row_bytes);
+  }
+  static CT_INLINE void load_a(const Pair* a) { load_a(a, a + kTilePairs, 64); }
+  // Tiles whose rows are so many bytes apart.
+  static CT_INLINE void load_a(const void* first, const void* second, int64_t row_bytes) {
+    _tile_loadd(4, first, row_bytes);
+    if constexpr (kTwoRows) _tile_loadd(5, second, row_bytes);
   }
   // Load another B, and add its product with the A at hand.
-  static CT_INLINE void add_with_b(const Pair* b) {
-    _tile_loadd(6, b, 64);
+  static CT_INLINE void add_with_b(const Pair* b) { add_with_b(b, b + kTilePairs, 64); }
+  static CT_INLINE void add_with_b(const Pair* first, const Pair* second, int64_t row_bytes) {
+    _tile_loadd(6, first, row_bytes);
     _tile_dpbf16ps(0, 4, 6);
-    if constexpr (kTwoCols) _tile_loadd(7, b + kTilePairs, 64);
+    if constexpr (kTwoCols) _tile_loadd(7, second, row_bytes);
     if constexpr (kTwoCols) _tile_dpbf16ps(1, 4, 7);
     if constexpr (kTwoRows) _tile_dpbf16ps(2, 5, 6);
     if constexpr (kTwoRows && kTwoCols) _tile_dpbf16ps(3, 5, 7);
@@ -91,12 +102,12 @@ struct SumTiles {
     if constexpr (kTwoRows) _tile_dpbf16ps(2, 5, 6);
     if constexpr (kTwoRows && kTwoCols) _tile_dpbf16ps(3, 5, 7);
   }
-  static CT_INLINE void store(float* sums) {
-    constexpr int64_t row_bytes = kPanel * sizeof(float);
+  static CT_INLINE void store(float* sums, int64_t row = kPanel) {
+    const int64_t row_bytes = row * static_cast<int64_t>(sizeof(float));
     _tile_stored(0, sums, row_bytes);
     if constexpr (kTwoCols) _tile_stored(1, sums + kTile, row_bytes);
-    if constexpr (kTwoRows) _tile_stored(2, sums + kTile * kPanel, row_bytes);
-    if constexpr (kTwoRows && kTwoCols) _tile_stored(3, sums + kTile * kPanel + kTile, row_bytes);
+    if constexpr (kTwoRows) _tile_stored(2, sums + kTile * row, row_bytes);
+    if constexpr (kTwoRows && kTwoCols) _tile_stored(3, sums + kTile * row + kTile, row_bytes);
   }
 };
 
