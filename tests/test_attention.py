@@ -103,6 +103,41 @@ def test_a_query_that_sees_no_key_gives_zero_and_no_gradient() -> None:
     assert dk.isfinite().all() and dv.isfinite().all()
 
 
+@pytest.mark.parametrize("dtype", [ctorch.float64, ctorch.float32, ctorch.bfloat16])
+def test_a_query_hidden_by_the_lowest_number_sees_all_keys_alike(dtype) -> None:
+    q, k, v = inputs = operands([(1, 1, 3, 8), (1, 1, 5, 8), (1, 1, 5, 8)], dtype)
+    mask = ctorch.zeros(3, 5, dtype=dtype)
+    mask[1] = ctorch.finfo(dtype).min
+    out = sdpa(q, k, v, attn_mask=mask)
+    mean = v.detach().mean(-2)
+    assert (out[0, 0, 1] - mean[0, 0]).abs().max() < 4 * max(ctorch.finfo(dtype).eps, 1e-7)
+    wide = [x.detach().double().requires_grad_() for x in inputs]
+    expected = gradients(composed(*wide, mask.double()), wide)
+    for ours, theirs in zip(gradients(out, inputs), expected, strict=True):
+        assert (ours.double() - theirs).abs().max() < 8 * max(ctorch.finfo(dtype).eps, 1e-7)
+
+
+@pytest.mark.parametrize("shapes", SHAPES)
+@pytest.mark.parametrize("masked", [None, "causal", "bool", "number"])
+@pytest.mark.parametrize("scale", [None, 0.0, -0.5])
+def test_bfloat16_agrees_with_the_composition_in_double(shapes, masked, scale) -> None:
+    inputs = operands(shapes, ctorch.bfloat16)
+    q, k, _ = inputs
+    mask = ctorch.randn(q.shape[-2], k.shape[-2]).bfloat16() if masked in ("bool", "number") else None
+    if masked == "bool":
+        mask = mask > -1
+        mask[..., 0] = True
+    out = sdpa(*inputs, attn_mask=mask, is_causal=masked == "causal", scale=scale)
+    wide = [x.detach().double().requires_grad_() for x in inputs]
+    wide_mask = mask.double() if masked == "number" else mask
+    expected = composed(*wide, wide_mask, masked == "causal", scale)
+    assert out.dtype is ctorch.bfloat16
+    for ours, theirs in zip(
+        (out, *gradients(out, inputs)), (expected, *gradients(expected, wide)), strict=True
+    ):
+        assert (ours.double() - theirs).abs().max() < 6 / 256 * max(1, theirs.abs().max().item())
+
+
 def test_masks_of_the_first_keys_do_not_hide_the_later_ones() -> None:
     q, k, v = operands([(1, 1, 4, 8), (1, 1, 600, 8), (1, 1, 600, 8)])
     mask = ctorch.zeros(4, 600, dtype=ctorch.bool)
