@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "core/half.h"
 #include "kernels/gemm.h"
 
 namespace ctorch {
@@ -22,9 +23,26 @@ enum class AttentionMask : int8_t {
   added,  // numbers of the dtype, added to the scores
 };
 
-// float32, float64, and bfloat16 where the table takes it, without dropout: then highest, log_sum and an
-// added mask are of float32, the others of bfloat16, and key_t and value_t not needed. Query head h reads
-// head h / group of the keys. All strides in elements.
+// Products of bfloat16 by instructions that sum pairs of neighbours in k, which attention over bfloat16 rests
+// on. They take `step` numbers along k and `rows` rows of the left side at a time; what is missing is filled
+// up with zeros.
+struct PairProducts {
+  // One side holds rows of numbers that are contiguous along k; the other pairs of two neighbours in k in 32
+  // bits, which lie side by side in panels of so many columns.
+  static constexpr int64_t cols = 32;
+  int64_t step, rows;
+  // c (m, n) = a b, added to c where asked: row i of a at a + i * a_row, pairs p of columns j at
+  // b + j / cols * b_panel + p * b_row + j % cols, row i of c at c + i * c_row.
+  void (*multiply)(int64_t m, int64_t n, int64_t k, const BFloat16* a, int64_t a_row, const uint32_t* b,
+                   int64_t b_row, int64_t b_panel, float* c, int64_t c_row, bool add);
+  // A thread calls these before and after its products.
+  void (*begin)();
+  void (*end)();
+};
+
+// float32, float64, and bfloat16 where there are products of pairs, without dropout: then highest, log_sum
+// and an added mask are of float32, the others of bfloat16, and key_t and value_t not needed. Query head h
+// reads head h / group of the keys. All strides in elements.
 struct AttentionArgs {
   DType dtype;
   int64_t batch, heads, group;
@@ -51,12 +69,13 @@ struct AttentionArgs {
   AttentionRows<const void*> grad_out;
   AttentionRows<void*> grad_query, grad_key, grad_value;
   GemmFn gemm;
+  const PairProducts* pairs = nullptr;
 };
 
 struct AttentionTable {
   void (*forward)(const AttentionArgs&);
   void (*backward)(const AttentionArgs&);
-  bool takes_bfloat16;
+  const PairProducts* pairs;  // or null
 };
 
 }  // namespace ctorch

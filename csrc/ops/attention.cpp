@@ -37,7 +37,7 @@ Tensor empty_result(const Tensor& like, int64_t width, DType dtype) {
 // What the kernels are given: other half types, and dropout, are computed in float.
 DType kernel_dtype(DType dtype, double dropout_p) {
   const bool given = dtype == DType::float64 ||
-                     (dtype == DType::bfloat16 && dropout_p == 0 && cpu_kernels().attention.takes_bfloat16);
+                     (dtype == DType::bfloat16 && dropout_p == 0 && cpu_kernels().attention.pairs);
   return given ? dtype : DType::float32;
 }
 
@@ -67,6 +67,7 @@ struct Operands {
     args.scale = scale;
     args.causal = causal;
     args.gemm = cpu_kernels().gemm.of[static_cast<int>(dtype)];
+    args.pairs = cpu_kernels().attention.pairs;
     args.query = rows_of<const void*>(query);
     args.key = rows_of<const void*>(key);
     args.value = rows_of<const void*>(value);

@@ -72,7 +72,7 @@ class Problem {
     g.dtype = DType::bfloat16;
     g.batch = s_.batch, g.heads = s_.heads, g.group = s_.group;
     g.queries = s_.queries, g.keys = s_.keys, g.width = s_.width, g.value_width = s_.value_width;
-    g.scale = s_.scale, g.causal = s_.causal;
+    g.scale = s_.scale, g.causal = s_.causal, g.pairs = table.pairs;
     g.query = rows(query_, s_.queries, s_.width), g.key = rows(key_, s_.keys, s_.width);
     g.value = rows(value_, s_.keys, s_.value_width);
     g.mask_kind = s_.mask;

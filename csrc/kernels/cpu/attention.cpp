@@ -179,7 +179,7 @@ void backward(const AttentionArgs& g) {
 void fill_attention(AttentionTable& table) {
   table.forward = forward;
   table.backward = backward;
-  table.takes_bfloat16 = false;
+  table.pairs = nullptr;
 }
 
 }  // namespace ctorch::CT_ISA

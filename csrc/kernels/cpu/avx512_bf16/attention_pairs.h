@@ -18,7 +18,7 @@
 namespace ctorch::CT_ISA {
 namespace {
 
-inline constexpr int64_t kPairCols = 32;  // columns that products take at a time
+inline constexpr int64_t kPairCols = PairProducts::cols;
 
 CT_INLINE int64_t round_up(int64_t n, int64_t step) { return ceil_div(n, step) * step; }
 
@@ -56,18 +56,13 @@ struct PairPanels {
   int64_t panel() const { return steps * kPairCols; }
 };
 
-// Products, a class of the level, says how many numbers along k (`step`) and rows of the left side (`rows`)
-// it multiplies at a time; what is missing is filled up with zeros. multiply(m, n, k, a, a_row, b, b_row,
-// b_panel, c, c_row, add) has c = a b, added to c where asked; columns j of b lie in panel j / kPairCols, so
-// many pairs apart. Registers are held by a thread that multiplies.
-template <class Products>
 class PairAttention : AttentionScores<float, false> {
   using Scores = AttentionScores<float, false>;
   using Scores::g;
-  static constexpr int64_t step = Products::step;
 
  public:
-  explicit PairAttention(const AttentionArgs& args) : Scores{args} {}
+  explicit PairAttention(const AttentionArgs& args)
+      : Scores{args}, products_(*args.pairs), step_(products_.step) {}
 
   void forward() const {
     // The keys and values of all heads as right sides.
@@ -105,30 +100,42 @@ class PairAttention : AttentionScores<float, false> {
   }
 
  private:
+  // What a thread holds while it multiplies.
+  class Registers {
+   public:
+    explicit Registers(const PairProducts& products) : end_(products.end) { products.begin(); }
+    ~Registers() { end_(); }
+    Registers(const Registers&) = delete;
+    Registers& operator=(const Registers&) = delete;
+
+   private:
+    void (*end_)();
+  };
+
   // Sizes along k, and of rows and columns of sums, filled up.
-  int64_t wide_k() const { return round_up(g.width, step); }
-  int64_t value_k() const { return round_up(g.value_width, step); }
-  int64_t keys_k() const { return round_up(g.keys, step); }
-  static int64_t filled_rows(int64_t rows) { return round_up(rows, Products::rows); }
+  int64_t wide_k() const { return round_up(g.width, step_); }
+  int64_t value_k() const { return round_up(g.value_width, step_); }
+  int64_t keys_k() const { return round_up(g.keys, step_); }
+  int64_t filled_rows(int64_t rows) const { return round_up(rows, products_.rows); }
   static int64_t filled_cols(int64_t cols) { return round_up(cols, kPairCols); }
 
-  static void multiply(int64_t m, int64_t n, int64_t k, const BFloat16* a, int64_t a_row, const PairPanels& b,
-                       int64_t p, int64_t j, float* c, int64_t c_row, bool add) {
-    Products::multiply(filled_rows(m), filled_cols(n), round_up(k, step), a, a_row, b.at(p, j), kPairCols,
+  void multiply(int64_t m, int64_t n, int64_t k, const BFloat16* a, int64_t a_row, const PairPanels& b,
+                int64_t p, int64_t j, float* c, int64_t c_row, bool add) const {
+    products_.multiply(filled_rows(m), filled_cols(n), round_up(k, step_), a, a_row, b.at(p, j), kPairCols,
                        b.panel(), c, c_row, add);
   }
   // The same with pairs of rows of a block of scores on the right.
-  static void multiply(int64_t m, int64_t n, int64_t k, const BFloat16* a, int64_t a_row, const Pair* b,
-                       float* c, int64_t c_row) {
-    Products::multiply(filled_rows(m), filled_cols(n), round_up(k, step), a, a_row, b, kKeyBlock, kPairCols,
+  void multiply(int64_t m, int64_t n, int64_t k, const BFloat16* a, int64_t a_row, const Pair* b, float* c,
+                int64_t c_row) const {
+    products_.multiply(filled_rows(m), filled_cols(n), round_up(k, step_), a, a_row, b, kKeyBlock, kPairCols,
                        c, c_row, true);
   }
 
   // Rows that products of a block of scores read, on either side.
-  static int64_t block_rows(int64_t rows) { return round_up(rows, std::max(step, Products::rows)); }
+  int64_t block_rows(int64_t rows) const { return round_up(rows, std::max(step_, products_.rows)); }
   // Rows of a left side: `rows` of them and then zeros.
-  static void load_rows(BFloat16* to, int64_t to_row, const BFloat16* from, int64_t row, int64_t rows,
-                        int64_t width) {
+  void load_rows(BFloat16* to, int64_t to_row, const BFloat16* from, int64_t row, int64_t rows,
+                 int64_t width) const {
     for (int64_t r = 0; r < rows; ++r) {
       std::memcpy(to + r * to_row, from + r * row, static_cast<size_t>(width) * sizeof(BFloat16));
       fill_row(to + r * to_row + width, to_row - width, BFloat16(0.0f));
@@ -136,7 +143,7 @@ class PairAttention : AttentionScores<float, false> {
     fill_row(to + rows * to_row, (block_rows(rows) - rows) * to_row, BFloat16(0.0f));
   }
   // The same transposed: rows of kQueryBlock. Pairs of rows change places as they are.
-  static void load_columns(BFloat16* to, const BFloat16* from, int64_t row, int64_t rows, int64_t width) {
+  void load_columns(BFloat16* to, const BFloat16* from, int64_t row, int64_t rows, int64_t width) const {
     constexpr int64_t kRow = kQueryBlock / 2, lanes = kLanes<Pair>;
     const int64_t given = ceil_div(rows, 2), count = block_rows(rows) / 2;
     Scratch scratch(static_cast<size_t>(count * width) * sizeof(Pair));
@@ -183,7 +190,7 @@ class PairAttention : AttentionScores<float, false> {
 
   void forward_block(int64_t b, int64_t h, int64_t i, int64_t rows, const PairPanels& keys,
                      const PairPanels& values) const {
-    [[maybe_unused]] const typename Products::Registers registers;
+    const Registers registers(products_);
     constexpr int64_t lanes = Scores::lanes, block = kQueryBlock * kKeyBlock;
     const int64_t out_row = filled_cols(g.value_width);
     Scratch scratch(static_cast<size_t>(block + kQueryBlock * out_row) * sizeof(float) +
@@ -256,7 +263,7 @@ class PairAttention : AttentionScores<float, false> {
   }
 
   void backward_head(int64_t b, int64_t key_head) const {
-    [[maybe_unused]] const typename Products::Registers registers;
+    const Registers registers(products_);
     Backward w;
     Scratch scratch(place(w, nullptr));
     place(w, scratch.as<char>());
@@ -293,7 +300,7 @@ class PairAttention : AttentionScores<float, false> {
       sums[r] = {this->row_sums(g.highest, b, h, i)[r], this->row_sums(g.log_sum, b, h, i)[r],
                  dot_of(row_at<BFloat16>(g.out, b, h, i + r), grad_out + r * g.grad_out.row)};
     }
-    const int64_t filled = round_up(rows, step), seen = this->keys_seen(i, rows),
+    const int64_t filled = round_up(rows, step_), seen = this->keys_seen(i, rows),
                   query_row = filled_cols(g.width);
     for (int64_t j = 0; j < seen; j += kKeyBlock) {
       const int64_t cols = std::min(kKeyBlock, seen - j), keys = filled_cols(g.keys);
@@ -343,9 +350,12 @@ class PairAttention : AttentionScores<float, false> {
         for (int64_t l = 0; l < 2; ++l) store_halves(ds + l * kKeyBlock + c, d[l][0], d[l][1]);
       }
       for (int64_t l = 0; l < 2; ++l)
-        fill_row(ds + l * kKeyBlock + cols, round_up(cols, step) - cols, BFloat16(0.0f));
+        fill_row(ds + l * kKeyBlock + cols, round_up(cols, step_) - cols, BFloat16(0.0f));
     }
   }
+
+  const PairProducts& products_;
+  const int64_t step_;
 };
 
 }  // namespace
