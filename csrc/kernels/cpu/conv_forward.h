@@ -38,16 +38,16 @@ struct PointRun {
 template <class T, class E>
 int64_t find_runs(PointRun<T, E>* runs, const TapProduct<T>& p, const TapLayout& l, const E* x, int64_t group,
                   int64_t first_image, int64_t begin, int64_t count, int64_t cut) {
-  const TapAxis &h = l.axis[1], &w = l.axis[2];
   const int64_t points = l.points();
   int64_t n = 0;
   for (int64_t at = 0; at < count; at += runs[n++].count) {
-    const int64_t image = (begin + at) / points, point = (begin + at) % points;
-    const int64_t q[kConvDims] = {point / (h.grid * w.grid), point / w.grid % h.grid, point % w.grid};
+    const int64_t image = (begin + at) / points;
+    int64_t q[kConvDims];
+    l.coordinates((begin + at) % points, q);
     T* y = p.y + (first_image + image) * p.y_image + group * p.y_group;
     for (int d = 0; d < kConvDims; ++d) y += q[d] * p.y_strides[d];
-    runs[n] = {x + image * l.size() + q[0] * l.sheet() + q[1] * l.extent[2] + q[2], y, at,
-               std::min({w.grid - q[2], count - at, cut - at % cut})};
+    runs[n] = {x + image * l.size() + l.place(q), y, at,
+               std::min({l.axis[2].grid - q[2], count - at, cut - at % cut})};
   }
   return n;
 }

@@ -93,6 +93,13 @@ struct TapLayout {
   int64_t sheet() const {
     return extent[1] * extent[2];
   }  // of the grid: points with the same first coordinate
+  // The coordinates of a point of the grid, and where it lies in a plane.
+  CT_INLINE void coordinates(int64_t point, int64_t* q) const {
+    q[0] = point / (axis[1].grid * axis[2].grid);
+    q[1] = point / axis[2].grid % axis[1].grid;
+    q[2] = point % axis[2].grid;
+  }
+  CT_INLINE int64_t place(const int64_t* q) const { return q[0] * sheet() + q[1] * extent[2] + q[2]; }
   int64_t columns() const {
     return (axis[1].grid - 1) * extent[2] + axis[2].grid;
   }  // of a sheet, gaps included

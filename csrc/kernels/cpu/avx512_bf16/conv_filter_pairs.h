@@ -55,14 +55,11 @@ constexpr TileKernels<Pair, float> make_gathered_pair_tiles(std::integer_sequenc
 }
 constexpr TileKernels<Pair, float> kGatheredAPairTiles = make_gathered_pair_tiles(TileWidths());
 
-// The format in which the image stays what it is, and the gradient of the result is packed in pairs of
-// points.
-struct PairFilter {
+// Images of bfloat16 are laid out as they are.
+struct HalfFilter {
   using Input = BFloat16;
   using Point = BFloat16;
-  using Element = Pair;
   using Sum = float;
-  static constexpr int64_t step = 2;
 
   static void lay_out_channel(const FilterProduct<BFloat16>& p, BFloat16* to, const BFloat16* x,
                               int64_t channel) {
@@ -78,11 +75,6 @@ struct PairFilter {
                      });
         });
   }
-  static void pack(Pair* panel, int64_t width, int64_t cols, int64_t points, const BFloat16* y,
-                   int64_t channel, int64_t point) {
-    pack_pairs(panel, width, cols, points, y, channel, point);
-  }
-  static constexpr const TileKernels<Pair, float>& tiles() { return kGatheredAPairTiles; }
   static CT_INLINE void store(BFloat16* w, Simd<float>::Vector v, int64_t count) {
     store_rounded(w, v, count);
   }
@@ -103,6 +95,18 @@ struct PairFilter {
       for (int64_t i = 0; i < count; ++i) to[i] = from[i * pitch];
     }
   }
+};
+
+// The gradient of the result is packed in pairs of points.
+struct PairFilter : HalfFilter {
+  using Element = Pair;
+  static constexpr int64_t step = 2;
+
+  static void pack(Pair* panel, int64_t width, int64_t cols, int64_t points, const BFloat16* y,
+                   int64_t channel, int64_t point) {
+    pack_pairs(panel, width, cols, points, y, channel, point);
+  }
+  static constexpr const TileKernels<Pair, float>& tiles() { return kGatheredAPairTiles; }
 };
 
 }  // namespace
