@@ -70,15 +70,17 @@ struct Rectangle {
 };
 
 // The tasks of a slab: rectangles of at most `high` by `wide` panels, as large as the caches like them, but
-// enough of them for all threads. `work` is the number of multiply-adds of one panel with one.
+// enough of them for all threads. `work` is the number of multiply-adds of one panel with one. Rows are cut
+// before rectangles get narrower than `narrowest`.
 class Rectangles {
  public:
-  CT_INLINE Rectangles(int64_t rows, int64_t cols, int64_t high, int64_t wide, int64_t work)
+  CT_INLINE Rectangles(int64_t rows, int64_t cols, int64_t high, int64_t wide, int64_t work,
+                       int64_t narrowest = 1)
       : rows_(rows), cols_(cols), high_(std::min(rows, high)), wide_(std::min(cols, wide)) {
     constexpr int64_t kTaskWork = 1 << 18;  // multiply-adds that are worth a thread
-    const int64_t enough = 4 * num_threads();
+    const int64_t enough = in_parallel_region() ? 1 : 4 * num_threads();
     while (count() < enough && high_ * wide_ > 1 && high_ * wide_ * work > 2 * kTaskWork) {
-      if (high_ >= 2 * wide_) {
+      if (high_ > 1 && (high_ >= 2 * wide_ || wide_ <= narrowest)) {
         high_ = ceil_div(high_, 2);
       } else {
         wide_ = ceil_div(wide_, 2);

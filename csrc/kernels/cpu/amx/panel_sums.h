@@ -27,9 +27,10 @@ struct PanelProduct {
   int64_t blocks() const { return ceil_div(steps, block_steps); }
   int64_t rows(int64_t i) const { return std::min(kPanel, m - i * kPanel); }
   int64_t cols(int64_t j) const { return std::min(kPanel, n - j * kPanel); }
-  Rectangles tasks() const {
+  // `narrowest`: see Rectangles.
+  Rectangles tasks(int64_t narrowest = 1) const {
     return Rectangles(ceil_div(m, kPanel), ceil_div(n, kPanel), kTaskRowPanels, kTaskColPanels,
-                      kPanel * kPanel * steps * kStep);
+                      kPanel * kPanel * steps * kStep, narrowest);
   }
 };
 
