@@ -73,18 +73,31 @@ struct Convolution {
       sum[backward ? xi : yi] += term;
       scale[backward ? xi : yi] += std::abs(term);
     });
-    double worst = 0;
-    for (size_t i = 0; i < sum.size(); ++i) {
-      const double got = value(backward ? x[i] : y[i]);
-      const double off = std::abs(got - sum[i]);
-      if (got == sum[i] || (std::isnan(got) && std::isnan(sum[i]))) continue;
-      worst = std::isnan(off) ? kInf : std::max(worst, off / (eps * scale[i]));
-    }
-    return worst;
+    return worst(backward ? x : y, sum, scale, eps);
+  }
+  // The same of w.
+  double filter_error(double eps) const {
+    std::vector<double> sum(w.size()), scale(sum);
+    for_each_term([&](size_t xi, size_t wi, size_t yi) {
+      const double term = value(x[xi]) * value(y[yi]);
+      sum[wi] += term;
+      scale[wi] += std::abs(term);
+    });
+    return worst(w, sum, scale, eps);
   }
 
  private:
   static double value(T v) { return static_cast<double>(static_cast<float>(v)); }
+  static double worst(const std::vector<T>& result, const std::vector<double>& sum,
+                      const std::vector<double>& scale, double eps) {
+    double most = 0;
+    for (size_t i = 0; i < sum.size(); ++i) {
+      const double got = value(result[i]), off = std::abs(got - sum[i]);
+      if (got == sum[i] || (std::isnan(got) && std::isnan(sum[i]))) continue;
+      most = std::isnan(off) ? kInf : std::max(most, off / (eps * scale[i]));
+    }
+    return most;
+  }
   static size_t place(int64_t* strides, int64_t outer, int64_t channels, const int64_t* size, bool pixels) {
     int64_t step = pixels ? channels : 1;
     for (int d = 2; d >= 0; --d) strides[2 + d] = step, step *= size[d];
@@ -187,6 +200,35 @@ const Shape kShapes[] = {
     {.x_channels = 150, .y_channels = 33, .x_size = {1, 8, 9}, .w_size = {1, 1, 5}, .padding = {0, 0, 2}},
 };
 
+// Of filters, besides: few channels; images of less than a step, and of a part of one; many images, in chunks
+// of their own; columns for one tile of two, and of several rectangles; padding so wide that the images of a
+// chunk are laid out one at a time.
+const Shape kFilterShapes[] = {
+    {.batch = 2,
+     .x_channels = 3,
+     .y_channels = 40,
+     .x_size = {1, 30, 31},
+     .w_size = {1, 7, 7},
+     .stride = {1, 2, 2},
+     .padding = {0, 3, 3}},
+    {.batch = 37,
+     .x_channels = 18,
+     .y_channels = 8,
+     .x_size = {1, 3, 2},
+     .w_size = {1, 3, 3},
+     .padding = {0, 1, 1}},
+    {.batch = 33, .x_channels = 64, .y_channels = 49, .x_size = {1, 7, 7}, .w_size = {1, 1, 1}},
+    {.batch = 3, .x_channels = 30, .y_channels = 100, .x_size = {1, 1, 300}, .w_size = {1, 1, 9}},
+    {.x_channels = 40, .y_channels = 600, .x_size = {1, 25, 26}, .w_size = {1, 1, 7}},
+    {.batch = 17,
+     .x_channels = 600,
+     .y_channels = 8,
+     .x_size = {1, 1, 40},
+     .w_size = {1, 1, 3},
+     .padding = {0, 0, 1980},
+     .dilation = {1, 1, 1980}},
+};
+
 class AmxConv : public testing::Test {
  protected:
   void SetUp() override {
@@ -264,6 +306,61 @@ TEST_F(AmxConv, SameBitsForEveryNumberOfThreads) {
   EXPECT_EQ(std::memcmp(one.y.data(), three.y.data(), one.y.size() * sizeof(float)), 0);
 }
 
+TEST_F(AmxConv, FilterGradientsMatchSumsInDouble) {
+  int shape = 0;
+  const auto check = [&](const Shape& s) {
+    Convolution<BFloat16> c(s);
+    for (BFloat16& w : c.w) w = BFloat16(std::numeric_limits<float>::quiet_NaN());
+    ASSERT_TRUE(amx.takes_backward_w(c.g)) << shape;
+    const long before = AmxEmulator::count();
+    amx.backward_w(c.g);
+    EXPECT_TRUE(used_tiles(before)) << shape;
+    EXPECT_LE(c.filter_error(0x1p-8), 1.01) << shape;
+    ++shape;
+  };
+  for (const Shape& s : kShapes) check(s);
+  for (const Shape& s : kFilterShapes) check(s);
+}
+
+TEST_F(AmxConv, FilterGradientsHaveTheSameBitsForEveryNumberOfThreads) {
+  const int threads = num_threads();
+  for (const Shape& s : {kShapes[3], kFilterShapes[1], kFilterShapes[2]}) {
+    Convolution<BFloat16> one(s), three(s);
+    set_num_threads(1);
+    amx.backward_w(one.g);
+    set_num_threads(3);
+    amx.backward_w(three.g);
+    EXPECT_EQ(std::memcmp(one.w.data(), three.w.data(), one.w.size() * sizeof(BFloat16)), 0);
+  }
+  set_num_threads(threads);
+}
+
+// An infinity of the image reaches the taps that meet it and no others, and one of the gradient of the result
+// what the level below makes of it: a tap that meets the padding there has its zero.
+TEST_F(AmxConv, SpecialValuesInFilterGradients) {
+  for (const Shape& s : {kShapes[0], kShapes[1], kFilterShapes[0], kFilterShapes[1]}) {
+    for (double special : {kInf, std::numeric_limits<double>::quiet_NaN()}) {
+      for (bool last : {false, true}) {
+        for (bool in_image : {false, true}) {
+          Convolution<BFloat16> c(s);
+          auto& operand = in_image ? c.x : c.y;
+          operand[last ? operand.size() - 1 : operand.size() / 2] = BFloat16(static_cast<float>(special));
+          amx.backward_w(c.g);
+          if (in_image) {
+            EXPECT_LE(c.filter_error(0x1p-8), 1.01) << special << last;
+          }
+          const std::vector<BFloat16> got = c.w;
+          plain.backward_w(c.g);
+          for (size_t i = 0; i < got.size(); ++i) {
+            const auto a = static_cast<float>(got[i]), b = static_cast<float>(c.w[i]);
+            EXPECT_TRUE(std::isfinite(a) ? std::isfinite(b) : a == b || (std::isnan(a) && std::isnan(b)));
+          }
+        }
+      }
+    }
+  }
+}
+
 // Numbers that pieces or sums cannot hold go the way of the level below; those of bfloat16 all fit.
 TEST_F(AmxConv, SpecialValues) {
   for (double special : {kInf, std::numeric_limits<double>::quiet_NaN(), 3e38, 1e-40}) {
@@ -312,6 +409,11 @@ TEST_F(AmxConv, LeavesTheRestToTheLevelBelow) {
   }
   Convolution<BFloat16> half(depthwise);
   EXPECT_FALSE(amx.takes(half.g, false));
+  EXPECT_FALSE(amx.takes_backward_w(half.g));
+  Convolution<BFloat16> few(few_rows);
+  const long before = AmxEmulator::count();
+  if (amx.takes_backward_w(few.g)) amx.backward_w(few.g);
+  EXPECT_EQ(AmxEmulator::count(), before);
 }
 
 }  // namespace

@@ -1,4 +1,5 @@
 // Convolutions of bfloat16 on AMX tiles, and those of floats as sums of bfloat16 pieces (see gemm.cpp).
+#include "kernels/cpu/amx/conv_filter_tiles.h"
 #include "kernels/cpu/amx/conv_tiles.h"
 #include "kernels/cpu/conv_products.h"
 #include "kernels/cpu/winograd_tiles.h"
@@ -8,6 +9,9 @@ namespace {
 
 // The kernels of the level below.
 ConvTable g_plain;
+
+// Multiply-adds that are worth the start of tiles.
+constexpr int64_t kLeastWork = 64 * 64 * 64;
 
 // Not where tiles stay mostly empty. Floats whose products Winograd's method cuts
 // to less than half are faster by multiply-adds: six products take a bit less than half their time (counted,
@@ -30,7 +34,6 @@ bool wins(const TapProduct<T>& p) {
 // Nor where there is little to do. Phases of a stride that no tap reaches go with the others.
 template <class T>
 bool all_win(const ConvArgs& g, bool backward) {
-  constexpr int64_t kLeastWork = 64 * 64 * 64;
   bool all = true;
   int64_t work = 0;
   for_each_product<T>(g, backward, [&](const TapProduct<T>& p) {
@@ -60,6 +63,24 @@ void backward_x(const ConvArgs& g) { run(g, true); }
 
 bool takes(const ConvArgs& g, bool backward) { return on_tiles(g, backward) || g_plain.takes(g, backward); }
 
+// The gradient of a bfloat16 filter: not where most of a tile would be empty, nor for so few rows that tiles
+// would take as long as the packing of y for them.
+bool filter_on_tiles(const ConvArgs& g) {
+  if (g.dtype != DType::bfloat16) return false;
+  return with_filter_product<BFloat16>(g, {}, [](const FilterProduct<BFloat16>& p) {
+    constexpr int64_t kFewestColumns = 8, kLeastDepth = 24;
+    const int64_t depth = p.layout.depth(), points = p.batch * p.layout.points();
+    return p.cols >= kFewestColumns && depth >= kLeastDepth && points >= kStep &&
+           p.groups * p.cols * depth * points >= kLeastWork;
+  });
+}
+bool takes_backward_w(const ConvArgs& g) { return filter_on_tiles(g) || g_plain.takes_backward_w(g); }
+void backward_w(const ConvArgs& g) {
+  if (!filter_on_tiles(g)) return g_plain.backward_w(g);
+  FlushDenormals flush;
+  with_filter_product<BFloat16>(g, {}, [](const FilterProduct<BFloat16>& p) { TileFilterGradient(p).run(); });
+}
+
 ConvForm form(const ConvArgs& g, bool backward) {
   if (!on_tiles(g, backward)) return g_plain.form(g, backward);
   return g.dtype == DType::bfloat16 ? form_by<BFloat16, TileConvolution<BFloat16>>(g, backward)
@@ -81,7 +102,9 @@ void fill_conv(ConvTable& table) {
   g_plain = table;
   table.forward = forward;
   table.backward_x = backward_x;
+  table.backward_w = backward_w;
   table.takes = takes;
+  table.takes_backward_w = takes_backward_w;
   table.form = form;
   table.prepare = prepare;
   table.prefers_planes = prefers_planes;

@@ -1,0 +1,205 @@
+// The gradient of a filter of bfloat16 on tiles.
+//
+// As a matrix product it has a row per (channel, tap), a column per channel of y, and k runs over the points
+// of the grid, image after image. Neighbours in k lie side by side in a row of A's tile, as points do in a
+// plane of the laid-out image: a row of the product is copied from there, shifted by its tap, 32 points with
+// as many loads as they touch rows of the grid. B, the gradient of the result, is packed once for all rows.
+//
+// Tiles could be loaded from the planes themselves, of 16 channels at one tap each. But they would hold the
+// points between two rows of the grid as well, whose products with 0 are not 0 where the image is infinite,
+// and few channels would leave tiles empty. To copy a step of a panel of rows takes some 80 cycles, its
+// product with each panel of columns 64 (counted, not measured).
+#pragma once
+
+#include "kernels/cpu/amx/gemm_split.h"
+#include "kernels/cpu/amx/panel_sums.h"
+#include "kernels/cpu/avx512_bf16/conv_filter_pairs.h"
+
+namespace ctorch::CT_ISA {
+namespace {
+
+class TileFilterGradient {
+  using Chunks = FilterChunks<HalfFilter>;
+
+ public:
+  explicit TileFilterGradient(const FilterProduct<BFloat16>& p)
+      : chunks_(p, kPartialSums), p_(chunks_.product()), l_(p_.layout), points_(l_.points()) {
+    const int64_t elements = l_.size() + ceil_div(p.cols, kPanel) * kPanel * points_;
+    block_images_ = std::clamp<int64_t>(kBlockElements / elements, 1, chunks_.images());
+  }
+
+  void run() const {
+    chunks_.run(
+        [&](int64_t group, int64_t from, int64_t to, float* sums) { chunk_sum(group, from, to, sums); });
+  }
+
+ private:
+  void chunk_sum(int64_t group, int64_t from, int64_t to, float* sums) const {
+    Scratch image_buffer(static_cast<size_t>(block_images_ * l_.size()) * sizeof(BFloat16));
+    Scratch y_buffer(static_cast<size_t>(y_panels() * steps(block_images_) * kPiecePairs) * sizeof(Pair));
+    BFloat16* image = image_buffer.as<BFloat16>();
+    Pair* y = y_buffer.as<Pair>();
+    for (int64_t n = from; n < to; n += block_images_) {
+      const int64_t images = std::min(block_images_, to - n);
+      chunks_.lay_out(image, group, n, images);
+      pack_y(y, p_.y + n * p_.y_image + group * p_.y_group, images);
+      multiply({images, image, y, sums, n == from});
+    }
+  }
+  int64_t steps(int64_t images) const { return ceil_div(images * points_, kStep); }
+  int64_t y_panels() const { return ceil_div(p_.cols, kPanel); }
+
+  // Images that are multiplied at a time: laid out, and the gradient of the result packed. Their sums are the
+  // whole ones so far, or are added to them.
+  struct Block {
+    int64_t images;
+    const BFloat16* image;
+    const Pair* y;
+    float* sums;
+    bool whole;
+  };
+
+  // Points of a step that lie one after the other: as a mask, and where number 0 of the step would lie
+  // before them.
+  struct Run {
+    int64_t at;
+    __mmask32 points;
+  };
+  // The points of a step as runs; their number. place(image, q) says where a point is, of which the next in
+  // its row follows where they are `dense`.
+  template <class Place>
+  int64_t find_runs(Run (&runs)[kStep], int64_t step, int64_t images, bool dense, Place&& place) const {
+    const int64_t first = step * kStep, count = std::min(kStep, images * points_ - first);
+    int64_t image = first / points_, q[kConvDims], n = 0;
+    l_.coordinates(first % points_, q);
+    for (int64_t i = 0, length; i < count; i += length) {
+      length = dense ? std::min(l_.axis[2].grid - q[2], count - i) : 1;
+      const int64_t at = place(image, q) - i;
+      if (n == 0 || runs[n - 1].at != at) runs[n++] = {at, 0};
+      runs[n - 1].points |= static_cast<__mmask32>(((uint64_t{1} << length) - 1) << i);
+      q[2] += length;
+      for (int d = 2; d > 0 && q[d] == l_.axis[d].grid; --d) q[d] = 0, ++q[d - 1];
+      if (q[0] == l_.axis[0].grid) q[0] = 0, ++image;
+    }
+    return n;
+  }
+  // The points of a step of one row or column; 0 beyond the last.
+  static CT_INLINE Bits gather(const Run* runs, int64_t count, const BFloat16* from) {
+    __m512i points = {};
+    for (int64_t i = 0; i < count; ++i)
+      points = _mm512_mask_loadu_epi16(points, runs[i].points, from + runs[i].at);
+    return reinterpret_cast<Bits>(points);
+  }
+
+  void pack_y(Pair* to, const BFloat16* y, int64_t images) const {
+    const int64_t count = steps(images), grain = Chunks::kPackGrain / (kPanel * kStep);
+    parallel_for(0, y_panels() * count, grain, [&](int64_t from, int64_t end) {
+      for (int64_t i = from; i < end; ++i) pack_step(to + i * kPiecePairs, y, i / count, i % count, images);
+    });
+  }
+  void pack_step(Pair* to, const BFloat16* y, int64_t panel, int64_t step, int64_t images) const {
+    const int64_t* stride = p_.y_strides;
+    Run runs[kStep];
+    const int64_t n = find_runs(runs, step, images, stride[2] == 1, [&](int64_t image, const int64_t* q) {
+      return image * p_.y_image + q[0] * stride[0] + q[1] * stride[1] + q[2] * stride[2];
+    });
+    const int64_t first = panel * kPanel, end = std::min(first + kPanel, p_.cols);
+    for (int64_t col = first; col < end; col += kTile, to += kTilePairs)
+      pack_columns(to, y + col * p_.y_channel, std::min(kTile, end - col), runs, n);
+  }
+  void pack_columns(Pair* to, const BFloat16* y, int64_t cols, const Run* runs, int64_t count) const {
+    Bits square[kTile];
+#pragma GCC unroll 16
+    for (int64_t c = 0; c < kTile; ++c)
+      square[c] = c < cols ? gather(runs, count, y + c * p_.y_channel) : Bits{};
+    transpose_square<Pair>(square);
+#pragma GCC unroll 16
+    for (int64_t r = 0; r < kTile; ++r) store_vector(to + r * kTile, square[r]);
+  }
+
+  void multiply(const Block& block) const {
+    const PanelProduct product(chunks_.depth(), p_.cols, steps(block.images), kBlockSteps, kPanelKernels<1>);
+    // Rows are packed anew for every rectangle of columns: threads share out rows first.
+    const Rectangles tasks = product.tasks(kTaskColPanels);
+    parallel_for(0, tasks.count(), tasks.grain, [&](int64_t from, int64_t to) {
+      TileRegisters tiles;
+      for (int64_t task = from; task < to; ++task) {
+        const Rectangle r = tasks.at(task);
+        Rows rows(*this, product, block, r);
+        RectangleSums(product, rows).run(r);
+      }
+    });
+  }
+
+  // The rows of a rectangle: their packed panels for a block of k, and the way of their sums.
+  class Rows {
+   public:
+    Rows(const TileFilterGradient& f, const PanelProduct& product, const Block& block, const Rectangle& r)
+        : f_(f),
+          product_(product),
+          block_(block),
+          first_(r.i_from),
+          end_(r.i_to),
+          packed_(static_cast<size_t>((end_ - first_) * product.block_steps * kPiecePairs) * sizeof(Pair)) {}
+
+    void begin(int64_t step, int64_t count) const {
+      const TapLayout& l = f_.l_;
+      const auto place = [&](int64_t image, const int64_t* q) { return image * l.size() + l.place(q); };
+      Run runs[kBlockSteps][kStep];
+      int64_t n[kBlockSteps];
+      for (int64_t s = 0; s < count; ++s) n[s] = f_.find_runs(runs[s], step + s, block_.images, true, place);
+      // A panel is of few channels: their points pass through the L1 once.
+      for (int64_t i = first_; i < end_; ++i) {
+        for (int64_t s = 0; s < count; ++s) pack(panel(i) + s * kPiecePairs, i, runs[s], n[s]);
+      }
+    }
+    const Pair* a(int64_t i, int64_t) const { return panel(i); }
+    const Pair* b(int64_t j, int64_t step) const {
+      return block_.y + (j * product_.steps + step) * kPiecePairs;
+    }
+    void expect(int64_t, int64_t) const {}
+    void write(int64_t i, int64_t j, const float* tile) const {
+      const int64_t width = f_.chunks_.width();
+      float* sum = block_.sums + i * kPanel * width + j * kPanel;
+      for (int64_t r = 0; r < product_.rows(i); ++r, sum += width, tile += kPanel) {
+        for (int64_t c = 0; c < product_.cols(j); c += kTile) {
+          const Floats v = load_vector(tile + c);
+          store_vector(sum + c, block_.whole ? v : load_vector(sum + c) + v);
+        }
+      }
+    }
+
+   private:
+    Pair* panel(int64_t i) const {
+      return packed_.as<Pair>() + (i - first_) * product_.block_steps * kPiecePairs;
+    }
+    // What is missing of the last tile are rows of sums that nothing reads.
+    void pack(Pair* to, int64_t i, const Run* runs, int64_t count) const {
+      const int64_t* offset = f_.chunks_.image_offset() + i * kPanel;
+      for (int64_t r = 0; r < product_.rows(i); ++r)
+        store_vector(to + r * kTile, gather(runs, count, block_.image + offset[r]));
+    }
+
+    const TileFilterGradient& f_;
+    const PanelProduct& product_;
+    const Block& block_;
+    const int64_t first_, end_;
+    const Scratch packed_;
+  };
+
+  static constexpr int64_t kBlockSteps = 16;
+  // 4 MB: to write and add up 16 MB takes almost as long as the products that 256 channels of 32 images of 14
+  // x 14 have (measured, against counted cycles of tiles). Large sums are rectangles enough for all threads.
+  static constexpr int64_t kPartialSums = 1 << 20;
+  // Of the images and the gradients of the result that are packed at a time: 8 MB.
+  static constexpr int64_t kBlockElements = 1 << 22;
+
+  const Chunks chunks_;
+  const FilterProduct<BFloat16>& p_;
+  const TapLayout& l_;
+  const int64_t points_;  // of an image
+  int64_t block_images_;
+};
+
+}  // namespace
+}  // namespace ctorch::CT_ISA
