@@ -8,8 +8,8 @@ set(kernel_flags -O3 -fno-math-errno -fno-trapping-math -fopenmp-simd)
 function(ctorch_kernel_level level pattern)
   ctorch_glob(sources "${pattern}")
   if(level STREQUAL "avx512")
-    # The families Index and Sort, see CT_AVX512_FAMILIES in csrc/kernels/table.h.
-    list(FILTER sources EXCLUDE REGEX "/(index|mask|move|search|sort)\\.cpp$")
+    # The families Index, Resample, Scan and Sort, see CT_AVX512_FAMILIES in csrc/kernels/table.h.
+    list(FILTER sources EXCLUDE REGEX "/(index|mask|move|resample|scan|search|sort)\\.cpp$")
   endif()
   if(NOT sources)
     return()

@@ -26,6 +26,8 @@
 #define CT_KERNEL_FAMILIES(X) \
   CT_AVX512_FAMILIES(X)       \
   X(Index, index)             \
+  X(Resample, resample)       \
+  X(Scan, scan)               \
   X(Sort, sort)
 
 // The families with kernels of their own at a level, which else has those of the level below: at avx512 all
@@ -43,9 +45,7 @@
   X(Pool, pool)               \
   X(Random, random)           \
   X(Reduce, reduce)           \
-  X(Resample, resample)       \
   X(Rnn, rnn)                 \
-  X(Scan, scan)               \
   X(Softmax, softmax)         \
   X(Update, update)
 #define CT_AVX512_BF16_FAMILIES(X) X(Attention, attention) X(Conv, conv) X(Gemm, gemm)
