@@ -111,10 +111,27 @@ CT_INLINE void elementwise_rows(const ElementwiseArgs& args) {
   }
 }
 
+[[maybe_unused]] CT_NOINLINE ElementwiseArgs exchange_inputs(ElementwiseArgs args) {
+  std::swap(args.data[1], args.data[2]);
+  std::swap(args.row_bytes[1], args.row_bytes[2]);
+  args.fixed = 2;
+  return args;
+}
+
 template <class F, class T>
 void elementwise_kernel(const ElementwiseArgs& args) {
+  if constexpr (F::commutative) {
+    if (args.fixed == 1) {
+      elementwise_kernel<F, T>(exchange_inputs(args));
+      return;
+    }
+  }
   [&]<size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
-    ((args.fixed == F::masks[I] ? elementwise_rows<F, T, F::masks[I]>(args) : void()), ...);
+    auto run = [&]<unsigned kFixed>() __attribute__((always_inline)) {
+      if constexpr (!(F::commutative && kFixed == 1))
+        if (args.fixed == kFixed) elementwise_rows<F, T, kFixed>(args);
+    };
+    (run.template operator()<F::masks[I]>(), ...);
   }(std::make_index_sequence<std::size(F::masks)>());
 }
 

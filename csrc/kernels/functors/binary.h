@@ -11,6 +11,7 @@ namespace ctorch::functors {
 // --------------------------------------------------------------------------------------------------------
 
 struct Add : Binary {
+  static constexpr bool commutative = true;
   static constexpr bool wide_numbers = true;
   static constexpr auto name = "add";
   static constexpr bool sign_free = true;
@@ -58,6 +59,7 @@ struct Sub : Binary {
   }
 };
 struct Mul : Binary {
+  static constexpr bool commutative = true;
   static constexpr bool wide_numbers = true;
   static constexpr auto name = "mul";
   static constexpr bool sign_free = true;
@@ -233,6 +235,7 @@ struct Pow : Binary {
 struct Maximum : Binary {
   static constexpr auto name = "maximum";
   static constexpr auto doc = "The larger of two elements; nan if one is.";
+  static constexpr bool commutative = true;
   static constexpr bool byte_bool = true;
   using Types = RealTypes;
   template <class T>
@@ -243,6 +246,7 @@ struct Maximum : Binary {
 struct Minimum : Binary {
   static constexpr auto name = "minimum";
   static constexpr auto doc = "The smaller of two elements; nan if one is.";
+  static constexpr bool commutative = true;
   static constexpr bool byte_bool = true;
   using Types = RealTypes;
   template <class T>
@@ -253,6 +257,7 @@ struct Minimum : Binary {
 struct Fmax : Binary {
   static constexpr auto name = "fmax";
   static constexpr auto doc = "The larger of two elements; the other one if one is nan.";
+  static constexpr bool commutative = true;
   static constexpr bool byte_bool = true;
   using Types = RealTypes;
   template <class T>
@@ -263,6 +268,7 @@ struct Fmax : Binary {
 struct Fmin : Binary {
   static constexpr auto name = "fmin";
   static constexpr auto doc = "The smaller of two elements; the other one if one is nan.";
+  static constexpr bool commutative = true;
   static constexpr bool byte_bool = true;
   using Types = RealTypes;
   template <class T>
@@ -316,6 +322,7 @@ struct Nextafter : Binary {
 struct Logaddexp : VectorBinary {
   static constexpr auto name = "logaddexp";
   static constexpr auto doc = "log(e^input + e^other), without overflow.";
+  static constexpr bool commutative = true;
   static constexpr Promote promote = Promote::same;
   using ComplexTypes = Complexes;
   template <class T>
@@ -334,6 +341,7 @@ struct Logaddexp : VectorBinary {
 struct Logaddexp2 : FloatBinary {
   static constexpr auto name = "logaddexp2";
   static constexpr auto doc = "log2(2^input + 2^other), without overflow.";
+  static constexpr bool commutative = true;
   static constexpr Promote promote = Promote::same;
   template <class T>
   CT_FORMULA T operator()(T a, T b) const {
@@ -380,6 +388,7 @@ CT_FORMULA T gcd(T a, T b) {
 struct Gcd : Binary {
   static constexpr auto name = "gcd";
   static constexpr auto doc = "The greatest common divisor of integers.";
+  static constexpr bool commutative = true;
   using Types = Integers;
   template <class T>
   static constexpr bool scalar = true;
@@ -391,6 +400,7 @@ struct Gcd : Binary {
 struct Lcm : Binary {
   static constexpr auto name = "lcm";
   static constexpr auto doc = "The least common multiple of integers.";
+  static constexpr bool commutative = true;
   using Types = Integers;
   template <class T>
   static constexpr bool scalar = true;
@@ -403,6 +413,7 @@ struct Lcm : Binary {
   }
 };
 struct Bitwise : Binary {
+  static constexpr bool commutative = true;
   static constexpr bool sign_free = true;
   static constexpr bool byte_bool = true;
   using Types = Unsigned;
@@ -471,6 +482,7 @@ struct Compare : Binary {
 struct Eq : Compare {
   static constexpr auto name = "eq";
   static constexpr auto doc = "input == other, element by element.";
+  static constexpr bool commutative = true;
   static constexpr bool sign_free = true;
   using Types = SignFree;
   using ComplexTypes = Complexes;
@@ -482,6 +494,7 @@ struct Eq : Compare {
 struct Ne : Compare {
   static constexpr auto name = "ne";
   static constexpr auto doc = "input != other, element by element.";
+  static constexpr bool commutative = true;
   static constexpr bool sign_free = true;
   using Types = SignFree;
   using ComplexTypes = Complexes;
@@ -523,6 +536,7 @@ struct Ge : Compare {
   }
 };
 struct Logical : Binary {
+  static constexpr bool commutative = true;
   static constexpr Promote promote = Promote::logical;
   static constexpr Result result = Result::boolean;
   using Types = Bools;

@@ -9,6 +9,7 @@
 //   promote       from the inputs' common dtype to that of the computation
 //   result        the dtype of the result: of the computation, bool, or its real part
 //   sign_free     kernels for unsigned integers serve the signed ones
+//   commutative   the kernels for a number behind a tensor serve the one in front too
 //   byte_bool     the kernel for uint8 serves bool, stored as 0 and 1
 //   bits          nothing is computed: the kernel for unsigned integers of the size serves every dtype
 //   wide_numbers  with half tensors, a number takes part as a float and is not rounded to the half type first
@@ -43,6 +44,7 @@ struct Base {
   static constexpr Promote promote = Promote::same;
   static constexpr Result result = Result::same;
   static constexpr bool sign_free = false;
+  static constexpr bool commutative = false;
   static constexpr bool byte_bool = false;
   static constexpr bool bits = false;
   static constexpr bool wide_numbers = false;
