@@ -25,7 +25,7 @@ CT_FORMULA float bfloat16_to_float(uint16_t bits) {
 CT_FORMULA uint16_t float_to_bfloat16(float value) {
   uint32_t bits = bit_cast<uint32_t>(value);
   uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  return static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
+  return static_cast<uint16_t>(value != value ? 0x7fc0u : rounded);
 }
 
 // float16 without F16C, after Giesen, "float->half variants" (2012): exact, including subnormals.

@@ -186,6 +186,55 @@ bool find_transposed(Geometry& g, int operand, int64_t item) {
   return false;
 }
 
+DType result_dtype(const Functor& f, DType common) {
+  return f.result == Result::same ? common : f.result == Result::boolean ? DType::boolean : to_real(common);
+}
+bool is_half(DType dt) { return dt == DType::float16 || dt == DType::bfloat16; }
+DType compute_dtype(const Functor& f, DType common) {
+  return !f.bits && is_half(common) ? DType::float32 : common;
+}
+
+ElementwiseFn find_kernel(const Functor& f, DType compute, DType common) {
+  ElementwiseFn fn = cpu_kernels().elementwise.fn[f.id][static_cast<int>(compute)];
+  check_implemented(fn != nullptr, "\"", f.name, "\" not implemented for '", dtype_scalar_name(common), "'");
+  return fn;
+}
+// The kernel that reads and writes half types itself, or null.
+ElementwiseFn direct_kernel(const Functor& f, DType common) {
+  return !f.bits && is_half(common) ? cpu_kernels().elementwise.fn[f.id][static_cast<int>(common)] : nullptr;
+}
+
+unsigned param_bits(const Functor& f) { return ((1u << f.params) - 1) << f.inputs; }
+bool has_mask(const Functor& f, unsigned fixed) {
+  bool known = false;
+  for (int i = 0; i < f.num_masks; ++i) known |= f.masks[i] == fixed;
+  return known;
+}
+
+// The variant with the most operands fixed, all parameters among them and none that is not in `fixed`.
+unsigned largest_mask(const Functor& f, unsigned fixed) {
+  unsigned params = param_bits(f), mask = ~0u;
+  for (int i = 0; i < f.num_masks; ++i) {
+    unsigned m = f.masks[i];
+    if ((m & params) == params && (m & ~fixed) == 0 &&
+        (mask == ~0u || __builtin_popcount(m) > __builtin_popcount(mask)))
+      mask = m;
+  }
+  return mask;
+}
+
+// Write argument number k, a number, as the kernels take it. Half types: it is rounded to the type of the
+// operation first, unless it is a parameter or the functor takes it as it is.
+void store_number(void* to, const Functor& f, int k, DType compute, DType common, const Scalar& value) {
+  if (compute != common && k <= f.inputs && !f.wide_numbers) {
+    char rounded[2];
+    store_scalar(rounded, common, value);
+    convert_elements(to, compute, rounded, common, 1);
+  } else {
+    store_scalar(to, k == 1 && f.first_is_bool ? DType::boolean : compute, value);
+  }
+}
+
 // ---- the executor of kernels
 // -------------------------------------------------------------------------------------------
 
@@ -200,12 +249,16 @@ struct Executor {
 
   int64_t stride(int k, int d) const { return g.dims > d ? g.walk[k].stride[d] : 0; }
 
+  bool is_one(int k) const {
+    bool one = true;
+    for (int d = 0; d < g.dims; ++d) one &= g.walk[k].stride[d] == 0;
+    return one;
+  }
+
   // Operands that are one element in all, once converted, are constants.
   void convert_constants(int inputs, DType common, bool wide_numbers) {
     for (int k = 1; k <= inputs; ++k) {
-      bool one = true;
-      for (int d = 0; d < g.dims; ++d) one &= g.walk[k].stride[d] == 0;
-      if (!one) continue;
+      if (!is_one(k)) continue;
       // Half types: a number is rounded to the type of the operation first, unless its functor takes it as it
       // is.
       bool round =
@@ -220,8 +273,28 @@ struct Executor {
     }
   }
 
-  void choose_buffers(const Functor& f) {
-    unsigned params = ((1u << f.params) - 1) << f.inputs, fixed = params;
+  // Whether a kernel that reads and writes `common`, a half type, serves: operands are of that type but the
+  // constants, which are floats, and the kernel has a variant with just these fixed.
+  bool try_direct(const Functor& f, DType common) {
+    ElementwiseFn direct = direct_kernel(f, common);
+    if (!direct || stored[0] != common) return false;
+    unsigned fixed = param_bits(f);
+    for (int k = 1; k <= f.inputs; ++k) {
+      if (is_one(k))
+        fixed |= 1u << (k - 1);
+      else if (stored[k] != common)
+        return false;
+    }
+    if (!has_mask(f, fixed)) return false;
+    fn = direct;
+    mask = fixed;
+    for (int k = 0; k <= f.inputs; ++k)
+      if (k == 0 || !(fixed >> (k - 1) & 1)) computed[k] = common;
+    return true;
+  }
+
+  void choose_buffers(const Functor& f, bool direct) {
+    unsigned params = param_bits(f), fixed = params;
     int64_t n = g.dims ? g.size[0] : 1;
     bool small_rows = g.dims > 1 && n < 64;
     for (int k = 0; k < g.operands; ++k) {
@@ -236,13 +309,7 @@ struct Executor {
       fixed = params;
       for (int k = 0; k <= f.inputs; ++k) buffered[k] |= stride(k, 1) != n * item_size(stored[k]);
     }
-    mask = ~0u;
-    for (int i = 0; i < f.num_masks; ++i) {
-      unsigned m = f.masks[i];
-      if ((m & params) == params && (m & ~fixed) == 0 &&
-          (mask == ~0u || __builtin_popcount(m) > __builtin_popcount(mask)))
-        mask = m;
-    }
+    if (!direct) mask = largest_mask(f, fixed);
     for (int k = 1; k <= f.inputs; ++k)
       if (mask >> (k - 1) & 1) buffered[k] = false;
     // In place the lines are in the caches already.
@@ -421,19 +488,6 @@ Dims broadcast_inputs(const char* op, std::span<const Operand> inputs) {
   return shape;
 }
 
-DType result_dtype(const Functor& f, DType common) {
-  return f.result == Result::same ? common : f.result == Result::boolean ? DType::boolean : to_real(common);
-}
-DType compute_dtype(const Functor& f, DType common) {
-  return !f.bits && (common == DType::float16 || common == DType::bfloat16) ? DType::float32 : common;
-}
-
-ElementwiseFn find_kernel(const Functor& f, DType compute, DType common) {
-  ElementwiseFn fn = cpu_kernels().elementwise.fn[f.id][static_cast<int>(compute)];
-  check_implemented(fn != nullptr, "\"", f.name, "\" not implemented for '", dtype_scalar_name(common), "'");
-  return fn;
-}
-
 // The common case in as few steps as possible: contiguous tensors of one shape and dtype, and numbers.
 bool try_small(const Functor& f, std::span<const Operand> inputs, std::span<const Scalar> params,
                DType common, Out out, Tensor& result) {
@@ -442,6 +496,9 @@ bool try_small(const Functor& f, std::span<const Operand> inputs, std::span<cons
   alignas(16) char values[kMaxOperands][16];
   unsigned fixed = 0;
   int k = 0;
+  DType compute = compute_dtype(f, common);
+  ElementwiseFn direct = direct_kernel(f, common);
+  if (compute != common && !direct) return false;
   for (const Operand& o : inputs) {
     ++k;
     if (o.is_tensor()) {
@@ -454,21 +511,19 @@ bool try_small(const Functor& f, std::span<const Operand> inputs, std::span<cons
         return false;
       args.data[k] = t.data();
     } else {
-      store_scalar(values[k], common, o.scalar());
+      store_number(values[k], f, k, compute, common, o.scalar());
       args.data[k] = values[k];
       fixed |= 1u << (k - 1);
     }
   }
-  if (!first || first->numel() > kParallelElements || compute_dtype(f, common) != common) return false;
+  if (!first || first->numel() > kParallelElements) return false;
   for (const Scalar& s : params) {
     ++k;
-    store_scalar(values[k], common, s);
+    store_number(values[k], f, k, compute, common, s);
     args.data[k] = values[k];
     fixed |= 1u << (k - 1);
   }
-  bool known = false;
-  for (int i = 0; i < f.num_masks; ++i) known |= f.masks[i] == fixed;
-  if (!known) return false;
+  if (!has_mask(f, fixed)) return false;
   if (out) {
     const Tensor& t = *out.target;
     // A tensor that is not an input as a whole may share memory with one.
@@ -479,7 +534,7 @@ bool try_small(const Functor& f, std::span<const Operand> inputs, std::span<cons
   } else {
     result = empty(first->sizes(), result_dtype(f, common), first->device());
   }
-  ElementwiseFn fn = find_kernel(f, common, common);
+  ElementwiseFn fn = direct ? direct : find_kernel(f, common, common);
   args.data[0] = result.data();
   args.n = first->numel();
   args.rows = args.n > 0;
@@ -561,13 +616,7 @@ Tensor run_elementwise(const Functor& f, std::span<const Operand> inputs, std::s
                                                 : to_real(compute);
   auto set_number = [&](int k, const Scalar& value) {
     e.stored[k] = e.computed[k] = k == 1 && f.first_is_bool ? DType::boolean : compute;
-    if (compute != common && k <= f.inputs && !f.wide_numbers) {
-      char rounded[2];
-      store_scalar(rounded, common, value);
-      convert_elements(e.constant[k], compute, rounded, common, 1);
-    } else {
-      store_scalar(e.constant[k], e.computed[k], value);
-    }
+    store_number(e.constant[k], f, k, compute, common, value);
     g.walk[k].data = e.constant[k];
     for (int d = 0; d < g.dims; ++d) g.walk[k].stride[d] = 0;
   };
@@ -584,7 +633,7 @@ Tensor run_elementwise(const Functor& f, std::span<const Operand> inputs, std::s
   for (int i = 0; i < f.params; ++i) set_number(1 + f.inputs + i, params[static_cast<size_t>(i)]);
   g.simplify();
   e.convert_constants(f.inputs, common, f.wide_numbers);
-  e.choose_buffers(f);
+  e.choose_buffers(f, e.try_direct(f, common));
   e.run(f.inputs);
   return result;
 }

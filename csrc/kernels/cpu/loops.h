@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "kernels/cpu/packet.h"
 #include "kernels/elementwise.h"
 #include "kernels/functors/meta.h"
 
@@ -98,6 +99,41 @@ CT_INLINE void elementwise_row(char* out_bytes, const char* const* in_bytes, int
   }
 }
 
+// The same for half types: the formula is for float.
+template <class F, class T, unsigned kFixed, size_t... I>
+CT_INLINE void half_row(char* out, const char* const* in_bytes, int64_t n, std::index_sequence<I...>) {
+  using P = Packet<T>;
+  constexpr F f;
+  constexpr int kInputs = sizeof...(I);
+  constexpr int64_t kBlock = 32;
+  const char* in[kInputs] = {in_bytes[I]...};
+  float fixed[kInputs];
+  ((((kFixed >> I) & 1) ? void(fixed[I] = P::number(load<float>(in[I], 0))) : void()), ...);
+  alignas(64) char padded[kInputs][64], padded_out[64];
+  for (; n > 0;) {
+    bool partial = n < kBlock;
+    int64_t count = partial ? kBlock : n & -kBlock;
+    char* to = out;
+    if (partial) {
+      to = padded_out;
+      (((kFixed >> I) & 1 ? void() : (pad<2>(padded[I], in[I], n), void(in[I] = padded[I]))), ...);
+    }
+    auto* packets = reinterpret_cast<typename P::Bits*>(to);
+#pragma GCC ivdep
+    for (int64_t j = 0; j < (count & -kBlock) / P::kLanes; ++j) {
+      float x[kInputs][P::kLanes], y[P::kLanes];
+      (((kFixed >> I) & 1 ? void() : P::unpack(reinterpret_cast<const typename P::Bits*>(in[I])[j], x[I])),
+       ...);
+      for (int k = 0; k < P::kLanes; ++k) y[k] = f(((kFixed >> I) & 1 ? fixed[I] : x[I][k])...);
+      P::template pack<F::halves == Halves::direct>(packets[j], y);
+    }
+    if (partial) unpad<2>(out, to, n);
+    n -= count;
+    out += 2 * count;
+    ((in[I] += ((kFixed >> I) & 1) ? 0 : 2 * count), ...);
+  }
+}
+
 template <class F, class T, unsigned kFixed>
 CT_INLINE void elementwise_rows(const ElementwiseArgs& args) {
   constexpr int kInputs = F::inputs + F::params;
@@ -105,7 +141,10 @@ CT_INLINE void elementwise_rows(const ElementwiseArgs& args) {
   const char* in[kInputs];
   for (int i = 0; i < kInputs; ++i) in[i] = args.data[i + 1];
   for (int64_t row = 0; row < args.rows; ++row) {
-    elementwise_row<F, T, kFixed>(out, in, args.n, std::make_index_sequence<kInputs>());
+    if constexpr (is_half_v<T>)
+      half_row<F, T, kFixed>(out, in, args.n, std::make_index_sequence<kInputs>());
+    else
+      elementwise_row<F, T, kFixed>(out, in, args.n, std::make_index_sequence<kInputs>());
     out += args.row_bytes[0];
     for (int i = 0; i < kInputs; ++i) in[i] += args.row_bytes[i + 1];
   }
@@ -148,6 +187,7 @@ inline void share(ElementwiseFn* row, DType from, DType to) {
 template <class F>
 void fill_functor(ElementwiseFn* row) {
   fill_types<F>(row, typename F::Types());
+  if constexpr (F::halves != Halves::buffered) fill_types<F>(row, DirectHalves());
   if constexpr (F::sign_free || F::bits) {
     share(row, DType::uint8, DType::int8);
     share(row, DType::uint16, DType::int16);

@@ -18,6 +18,7 @@ inline constexpr unsigned kParamMask2 = ((1u << n) - 1) << 2;
 
 struct Relu : Activation {
   static constexpr auto name = "relu";
+  static constexpr Halves halves = Halves::chosen;
   static constexpr auto doc = "max(input, 0).";
   using Types = RealTypes;
   template <class T>
@@ -27,6 +28,7 @@ struct Relu : Activation {
 };
 struct ThresholdBackward : Backward {  // of relu and threshold
   static constexpr auto name = "threshold_backward";
+  static constexpr Halves halves = Halves::chosen;
   static constexpr int params = 1;
   static constexpr unsigned masks[] = {4};
   using Types = RealTypes;
@@ -47,6 +49,7 @@ struct Threshold : Activation {
 };
 struct LeakyRelu : Activation {
   static constexpr auto name = "leaky_relu";
+  static constexpr Halves halves = Halves::direct;
   static constexpr int params = 1;
   static constexpr unsigned masks[] = {kParamMask1<1>};
   template <class T>
@@ -109,6 +112,7 @@ struct GeluTanhBackward : Backward {
 };
 struct Silu : Activation {
   static constexpr auto name = "silu";
+  static constexpr Halves halves = Halves::direct;
   static constexpr auto doc = "input * sigmoid(input).";
   using ComplexTypes = Complexes;
   template <class T>

@@ -13,6 +13,7 @@ namespace ctorch::functors {
 struct Add : Binary {
   static constexpr bool commutative = true;
   static constexpr bool wide_numbers = true;
+  static constexpr Halves halves = Halves::direct;
   static constexpr auto name = "add";
   static constexpr bool sign_free = true;
   using Types = Join<Bools, SignFree>;
@@ -27,6 +28,7 @@ struct Add : Binary {
 };
 struct AddScaled : Binary {  // a + alpha b
   static constexpr bool wide_numbers = true;
+  static constexpr Halves halves = Halves::direct;
   static constexpr auto name = "add";
   static constexpr int params = 1;
   static constexpr bool sign_free = true;
@@ -49,6 +51,7 @@ struct AddScaled : Binary {  // a + alpha b
 };
 struct Sub : Binary {
   static constexpr bool wide_numbers = true;
+  static constexpr Halves halves = Halves::direct;
   static constexpr auto name = "sub";
   static constexpr bool sign_free = true;
   using Types = SignFree;
@@ -61,6 +64,7 @@ struct Sub : Binary {
 struct Mul : Binary {
   static constexpr bool commutative = true;
   static constexpr bool wide_numbers = true;
+  static constexpr Halves halves = Halves::direct;
   static constexpr auto name = "mul";
   static constexpr bool sign_free = true;
   static constexpr bool byte_bool = true;
@@ -78,6 +82,7 @@ struct Mul : Binary {
 };
 struct Div : Binary {
   static constexpr bool wide_numbers = true;
+  static constexpr Halves halves = Halves::direct;
   static constexpr auto name = "div";
   static constexpr Promote promote = Promote::to_float;
   using ComplexTypes = Complexes;
@@ -234,6 +239,7 @@ struct Pow : Binary {
 
 struct Maximum : Binary {
   static constexpr auto name = "maximum";
+  static constexpr Halves halves = Halves::chosen;
   static constexpr auto doc = "The larger of two elements; nan if one is.";
   static constexpr bool commutative = true;
   static constexpr bool byte_bool = true;
@@ -245,6 +251,7 @@ struct Maximum : Binary {
 };
 struct Minimum : Binary {
   static constexpr auto name = "minimum";
+  static constexpr Halves halves = Halves::chosen;
   static constexpr auto doc = "The smaller of two elements; nan if one is.";
   static constexpr bool commutative = true;
   static constexpr bool byte_bool = true;

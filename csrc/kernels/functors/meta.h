@@ -6,6 +6,7 @@
 //   Types         in which C++ types kernels are compiled. Half types compute in float and never appear;
 //   complex ones are
 //                 taken from ComplexTypes
+//   halves        kernels that read and write half types themselves, see Halves
 //   promote       from the inputs' common dtype to that of the computation
 //   result        the dtype of the result: of the computation, bool, or its real part
 //   sign_free     kernels for unsigned integers serve the signed ones
@@ -28,6 +29,14 @@ enum class Promote : uint8_t {
   logical,   // every input becomes bool
 };
 enum class Result : uint8_t { same, boolean, real };
+// Half types are converted to float buffers, computed with there and converted back: three and more times the
+// work of an addition. Frequent functors of few instructions have kernels that convert in registers; for all
+// functors such kernels would add half a megabyte.
+enum class Halves : uint8_t {
+  buffered,  // no kernels of their own
+  direct,
+  chosen,  // direct, and a result is an operand or its negative or 0: it needs no rounding
+};
 
 namespace functors {
 
@@ -48,6 +57,7 @@ struct Base {
   static constexpr bool byte_bool = false;
   static constexpr bool bits = false;
   static constexpr bool wide_numbers = false;
+  static constexpr Halves halves = Halves::buffered;
   static constexpr bool first_is_bool = false;  // input 0 is bool, whatever the others are
   template <class T>
   static constexpr bool scalar = false;
@@ -68,6 +78,9 @@ struct Ternary : Base {
 // Floating functions: with formulas of ours in both types; or, in double, from the C library.
 struct VectorUnary : Unary {
   static constexpr Promote promote = Promote::to_float;
+};
+struct DirectUnary : VectorUnary {
+  static constexpr Halves halves = Halves::direct;
 };
 struct VectorBinary : Binary {
   static constexpr Promote promote = Promote::to_float;

@@ -37,6 +37,7 @@ struct Lerp : Ternary {
 };
 struct Addcmul : Ternary {
   static constexpr auto name = "addcmul";
+  static constexpr Halves halves = Halves::direct;
   static constexpr int params = 1;
   static constexpr bool sign_free = true;
   static constexpr unsigned masks[] = {8};
@@ -67,6 +68,7 @@ struct Addcdiv : Ternary {
 };
 struct Clamp : Ternary {  // nan stays; the upper bound wins where the bounds cross
   static constexpr auto name = "clamp";
+  static constexpr Halves halves = Halves::chosen;
   static constexpr unsigned masks[] = {0, 2 | 4};
   using Types = RealTypes;
   template <class T>

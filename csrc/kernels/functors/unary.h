@@ -12,6 +12,7 @@ namespace ctorch::functors {
 
 struct Abs : Unary {
   static constexpr auto name = "abs";
+  static constexpr Halves halves = Halves::chosen;
   static constexpr auto doc = "Absolute value; of complex numbers the magnitude.";
   static constexpr Result result = Result::real;
   using Types = RealTypes;
@@ -31,6 +32,7 @@ struct Abs : Unary {
 };
 struct Neg : Unary {
   static constexpr auto name = "neg";
+  static constexpr Halves halves = Halves::chosen;
   static constexpr auto doc = "-input.";
   static constexpr bool sign_free = true;
   using Types = SignFree;
@@ -172,6 +174,7 @@ struct Reciprocal : Unary {
 };
 struct Sqrt : Unary {
   static constexpr auto name = "sqrt";
+  static constexpr Halves halves = Halves::direct;
   static constexpr auto doc = "The square root; nan for negative numbers.";
   static constexpr Promote promote = Promote::to_float;
   using ComplexTypes = Complexes;
@@ -185,6 +188,7 @@ struct Sqrt : Unary {
 };
 struct Rsqrt : Unary {
   static constexpr auto name = "rsqrt";
+  static constexpr Halves halves = Halves::direct;
   static constexpr auto doc = "1 / sqrt(input).";
   static constexpr Promote promote = Promote::to_float;
   using ComplexTypes = Complexes;
@@ -217,7 +221,7 @@ struct Rsqrt : Unary {
         return math::fn(x);              \
     }                                    \
   };
-CT_FUNCTION(Exp, exp, VectorUnary, "e to the power input.")
+CT_FUNCTION(Exp, exp, DirectUnary, "e to the power input.")
 CT_FUNCTION(Exp2, exp2, FloatUnary, "2 to the power input.")
 CT_FUNCTION(Expm1, expm1, VectorUnary, "e^input - 1, accurate for small input.")
 CT_FUNCTION(Log, log, VectorUnary, "The natural logarithm.")
@@ -233,7 +237,7 @@ CT_FUNCTION(Tanh, tanh, VectorUnary, "The hyperbolic tangent.")
 CT_FUNCTION(Asinh, asinh, FloatUnary, "The inverse hyperbolic sine.")
 CT_FUNCTION(Acosh, acosh, FloatUnary, "The inverse hyperbolic cosine.")
 CT_FUNCTION(Atanh, atanh, FloatUnary, "The inverse hyperbolic tangent.")
-CT_FUNCTION(Sigmoid, sigmoid, VectorUnary, "1 / (1 + e^-input).")
+CT_FUNCTION(Sigmoid, sigmoid, DirectUnary, "1 / (1 + e^-input).")
 CT_REAL_FUNCTION(Erf, erf, "The error function.")
 CT_REAL_FUNCTION(Erfc, erfc, "1 - erf(input), accurate where that is small.")
 

@@ -1,0 +1,168 @@
+"""Element-wise operations on float16 and bfloat16, whose kernels convert in registers: all values of the types,
+lengths, layouts, numbers, and every level of the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ctorch
+
+HALVES = ["float16", "bfloat16"]
+F = ctorch.nn.functional
+
+
+def from_bits(bits: np.ndarray, dtype: str) -> Any:
+    return ctorch.tensor(bits.view(np.int16)).view(getattr(ctorch, dtype))
+
+
+def every_value(dtype: str) -> Any:
+    return from_bits(np.arange(1 << 16, dtype=np.uint16), dtype)
+
+
+def assert_same(ours: Any, expected: Any, case: object = None) -> None:
+    """The same bits, zeros' signs included; NaN of any sort where NaN is expected."""
+    assert ours.dtype == expected.dtype and ours.shape == expected.shape, case
+    nan = expected.isnan()
+    assert ctorch.equal(ours.isnan(), nan), case
+    a, b = (t.contiguous().view(ctorch.int16).masked_fill(nan, 0) for t in (ours, expected))
+    assert ctorch.equal(a, b), case
+
+
+UNARY: dict[str, Callable[[Any], Any]] = {
+    "abs": lambda x: x.abs(),
+    "neg": lambda x: -x,
+    "sqrt": lambda x: x.sqrt(),
+    "rsqrt": lambda x: x.rsqrt(),
+    "exp": lambda x: x.exp(),
+    "sigmoid": lambda x: x.sigmoid(),
+    "relu": F.relu,
+    "silu": F.silu,
+    "leaky_relu": lambda x: F.leaky_relu(x, 0.01),
+    "clamp": lambda x: x.clamp(-1.5, 2),
+    "clamp_min": lambda x: x.clamp(min=0.25),
+    "add number": lambda x: x + 0.1,
+    "number in front": lambda x: 3.3 - x,
+    "mul number": lambda x: 0.7 * x,
+    "div number": lambda x: x / 3,
+    "number by": lambda x: 1 / x,
+    "add scaled": lambda x: x.add(x, alpha=0.3),
+    "square": lambda x: x * x,
+    "relu backward": lambda x: ctorch._C.threshold_backward(x, x, 0),
+    "nan number": lambda x: x + float("nan"),
+}
+BINARY: dict[str, Callable[[Any, Any], Any]] = {
+    "add": lambda x, y: x + y,
+    "sub": lambda x, y: x - y,
+    "mul": lambda x, y: x * y,
+    "div": lambda x, y: x / y,
+    "maximum": ctorch.maximum,
+    "minimum": ctorch.minimum,
+    "addcmul": lambda x, y: x.addcmul(x, y, value=0.5),
+    "clamp": lambda x, y: x.clamp(y, y + 1),
+}
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("name", UNARY)
+def test_every_value_is_the_rounded_float32_result(name: str, dtype: str) -> None:
+    x, op = every_value(dtype), UNARY[name]
+    kind = getattr(ctorch, dtype)
+    assert_same(op(x), op(x.float()).to(kind), name)
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize("name", BINARY)
+def test_pairs_of_values_are_the_rounded_float32_result(name: str, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    bits = np.arange(1 << 16, dtype=np.uint16)
+    x, op = from_bits(bits, dtype), BINARY[name]
+    others = [bits, bits ^ 1, bits ^ 0x8000, rng.permutation(bits), rng.permutation(bits)]
+    for other in others:
+        y = from_bits(other, dtype)
+        if name == "clamp":  # whose second bound is rounded on the way
+            assert_same(op(x, y), x.float().clamp(y.float(), (y + 1).float()).to(x.dtype))
+        else:
+            assert_same(op(x, y), op(x.float(), y.float()).to(x.dtype))
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_lengths_layouts_and_forms(dtype: str) -> None:
+    kind = getattr(ctorch, dtype)
+    rng = np.random.default_rng(1)
+
+    def some(*shape: int) -> Any:
+        return ctorch.tensor(rng.standard_normal(shape).astype(np.float32)).to(kind)
+
+    def check(op: Callable[..., Any], *inputs: Any) -> None:
+        assert_same(op(*inputs), op(*(t.float() for t in inputs)).to(kind), [t.shape for t in inputs])
+
+    for n in [*range(70), 127, 128, 129, 1000, 33000, 70001]:
+        x, y = some(n + 1)[1:], some(n)  # the first one starts at an odd element
+        for op in (lambda a, b: a + b, ctorch.maximum):
+            check(op, x, y)
+        check(lambda a: 1 - a, x)
+        z = x.clone()
+        z.mul_(y)
+        assert_same(z, x * y)
+        ctorch.sub(x, y, out=z)
+        assert_same(z, x - y)
+    for a, b in [
+        ((7, 5), (7, 5)), ((70, 90), (70, 1)), ((70, 1), (70, 90)), ((90,), (70, 90)), ((1,), (300, 200)),
+        ((3, 1, 200), (3, 300, 1)), ((), (200, 200)), ((300, 3), (3,)), ((2, 3, 5, 7), (3, 1, 7)),
+    ]:  # fmt: skip
+        x, y = some(*a), some(*b)
+        check(lambda p, q: p * q, x, y)
+        check(lambda p, q: p - q, x, y)
+        check(ctorch.minimum, x, y)
+        if len(a) == len(b) == 2 and a == b:
+            check(lambda p, q: p / q, x.t(), y.t())
+            check(lambda p, q: p / q, x, y.t().contiguous().t())
+    x = some(400, 300)
+    check(lambda p, q: p + q, x.t(), some(300, 400))
+    check(lambda p, q: p + q, x[::2, ::3], some(200, 100))
+    check(lambda p: p.clamp(-1, 1), x[:, ::2])
+    check(lambda p, q: p.clamp(q, 2), x, some(300))
+    check(lambda p: p.clamp(-1, 1), some(2500, 2000))  # stored past the caches
+    out = ctorch.empty(400, 300)
+    ctorch.add(x, x, out=out)
+    assert ctorch.equal(out, x.float() + x.float())
+
+
+def test_numbers_beside_half_tensors_keep_float_precision_where_pytorch_keeps_it() -> None:
+    x = ctorch.full((100,), 1.0, dtype=ctorch.bfloat16)
+    number = 1.0 + 2.0**-9 + 2.0**-16  # just above a tie; rounded first it would be one
+    assert (x * number)[0].item() == 1.0
+    assert ctorch.maximum(x, ctorch.tensor(1 + 2.0**-7 + 2.0**-9))[5].item() == 1 + 2.0**-7
+    assert (x * (1 + 2.0**-8 + 2.0**-16))[50].item() == 1 + 2.0**-7
+
+
+def test_conversion_to_bfloat16_rounds_to_nearest_even_and_keeps_nan() -> None:
+    upper = np.arange(1 << 16, dtype=np.uint32) << 16
+    for lower in (0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF):
+        bits = upper | np.uint32(lower)
+        ours = ctorch.tensor(bits.view(np.float32)).to(ctorch.bfloat16)
+        rounded = (bits.astype(np.uint64) + 0x7FFF + (bits >> 16 & 1)) >> 16
+        nan = (bits & 0x7FFFFFFF) > 0x7F800000
+        assert np.array_equal(ours.isnan().numpy(), nan)
+        result = ours.view(ctorch.int16).numpy().view(np.uint16)
+        assert np.array_equal(result[~nan], rounded[~nan].astype(np.uint16))
+
+
+@pytest.mark.skipif("CTORCH_ISA" in os.environ, reason="this is a run at a forced level")
+@pytest.mark.parametrize("level", ["generic", "avx2", "avx512"])
+def test_other_levels(level: str) -> None:
+    levels = ["generic", "avx2", "avx512", "avx512_bf16", "amx"]
+    if levels.index(level) >= levels.index(ctorch._C._best_isa()):
+        pytest.skip("this machine's best level, or above it")
+    env = {**os.environ, "CTORCH_ISA": level}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    run = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout[-4000:]
