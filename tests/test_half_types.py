@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from math import erfc
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,38 @@ def test_conversion_to_bfloat16_rounds_to_nearest_even_and_keeps_nan() -> None:
         assert np.array_equal(ours.isnan().numpy(), nan)
         result = ours.view(ctorch.int16).numpy().view(np.uint16)
         assert np.array_equal(result[~nan], rounded[~nan].astype(np.uint16))
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_gelu_is_within_a_unit_in_the_last_place(dtype: str) -> None:
+    x = every_value(dtype)
+    x = x[x.isfinite()]
+    wide = x.double().numpy()
+    exact = np.array([v * 0.5 * erfc(-v / 2**0.5) for v in wide])
+    digits, smallest = (10, 2.0**-24) if dtype == "float16" else (7, 2.0**-133)
+    with np.errstate(divide="ignore"):
+        unit = np.maximum(2.0 ** (np.floor(np.log2(np.abs(exact))) - digits), smallest)
+    largest = 65504.0 if dtype == "float16" else 3.3895313892515355e38
+    ours = F.gelu(ctorch.cat([x] * 2)).double().numpy()[: len(wide)]
+    # The baseline has the formula of float32, whose error is one of 1.
+    unit = unit if os.environ.get("CTORCH_ISA") != "generic" else np.maximum(unit, np.abs(wide) * 2.0**-23)
+    assert np.max((np.abs(ours - exact) / unit)[np.abs(exact) <= largest]) <= 1
+    special = F.gelu(ctorch.tensor([float("inf"), float("nan"), 0.0, -0.0] * 20, dtype=x.dtype))
+    assert special[0].item() == float("inf") and special[1].isnan().item()
+    assert ctorch.signbit(special[2:4]).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("dtype", HALVES)
+def test_gradient_of_gelu(dtype: str) -> None:
+    kind = getattr(ctorch, dtype)
+    x = ctorch.linspace(-14, 14, 20001).to(kind).requires_grad_()
+    wide = x.detach().double().requires_grad_()
+    F.gelu(x).backward(ctorch.ones(20001, dtype=kind))
+    F.gelu(wide).backward(ctorch.ones(20001, dtype=ctorch.float64))
+    assert x.grad is not None and wide.grad is not None
+    error = (x.grad.double() - wide.grad).abs()
+    # Half a unit in the last place of results up to 1.13, and the error of the formula.
+    assert error.max().item() <= (2.0**-11 if dtype == "float16" else 2.0**-8) + 2.0**-13
 
 
 @pytest.mark.skipif("CTORCH_ISA" in os.environ, reason="this is a run at a forced level")

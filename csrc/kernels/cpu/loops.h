@@ -124,7 +124,12 @@ CT_INLINE void half_row(char* out, const char* const* in_bytes, int64_t n, std::
       float x[kInputs][P::kLanes], y[P::kLanes];
       (((kFixed >> I) & 1 ? void() : P::unpack(reinterpret_cast<const typename P::Bits*>(in[I])[j], x[I])),
        ...);
-      for (int k = 0; k < P::kLanes; ++k) y[k] = f(((kFixed >> I) & 1 ? fixed[I] : x[I][k])...);
+      for (int k = 0; k < P::kLanes; ++k) {
+        if constexpr (requires { F::coarse(x[I][k]...); })
+          y[k] = F::coarse(((kFixed >> I) & 1 ? fixed[I] : x[I][k])...);
+        else
+          y[k] = f(((kFixed >> I) & 1 ? fixed[I] : x[I][k])...);
+      }
       P::template pack<F::halves == Halves::direct>(packets[j], y);
     }
     if (partial) unpad<2>(out, to, n);

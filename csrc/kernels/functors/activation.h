@@ -73,21 +73,28 @@ CT_FORMULA T normal_cdf(T x) {
 }
 struct Gelu : Activation {
   static constexpr auto name = "gelu";
+  static constexpr Halves halves = Halves::direct;
   template <class T>
   static constexpr bool scalar = std::is_same_v<T, double>;
   template <class T>
   CT_FORMULA T operator()(T x) const {
     return x * normal_cdf(x);
   }
+  CT_FORMULA static float coarse(float x) { return x * math::normal_cdf_coarse(x); }
 };
 struct GeluBackward : Backward {
   static constexpr auto name = "gelu_backward";
+  static constexpr Halves halves = Halves::direct;
   template <class T>
   static constexpr bool scalar = std::is_same_v<T, double>;
   template <class T>
   CT_FORMULA T operator()(T g, T x) const {
     T density = math::exp(x * x * T(-0.5)) * static_cast<T>(0.39894228040143267794);
     return g * (normal_cdf(x) + x * density);
+  }
+  CT_FORMULA static float coarse(float g, float x) {
+    float density = math::exp(x * x * -0.5f) * 0.398942280f;
+    return g * (math::normal_cdf_coarse(x) + x * density);
   }
 };
 // 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))

@@ -34,8 +34,8 @@ enum class Result : uint8_t { same, boolean, real };
 // functors such kernels would add half a megabyte.
 enum class Halves : uint8_t {
   buffered,  // no kernels of their own
-  direct,
-  chosen,  // direct, and a result is an operand or its negative or 0: it needs no rounding
+  direct,    // which may have a formula `coarse`, precise enough before the result is rounded
+  chosen,    // direct, and a result is an operand or its negative or 0: it needs no rounding
 };
 
 namespace functors {
