@@ -129,8 +129,8 @@ CT_FORMULA float exp2_slope(float r) {
 
 // p 2^n for |n| <= 252, in two steps, so that results outside the range of normal floats come out right.
 CT_FORMULA float scale(float p, int32_t n) {
-  int32_t half = n >> 1;
-  return p * power_of_two(half) * power_of_two(n - half);
+  uint32_t biases = static_cast<uint32_t>(n) + 2 * 127u, half = biases >> 1;
+  return p * bit_cast<float>(half << 23) * bit_cast<float>((biases - half) << 23);
 }
 
 CT_FORMULA float clamp(float x, float low, float high) {  // NaN stays
