@@ -189,6 +189,24 @@ def test_gradient_of_gelu(dtype: str) -> None:
     assert error.max().item() <= (2.0**-11 if dtype == "float16" else 2.0**-8) + 2.0**-13
 
 
+@pytest.mark.parametrize("dtype", HALVES)
+@pytest.mark.parametrize(
+    "n", [1, 63, 255, 256, 257, 1000, 4095, 4096, 4097]
+)  # copied to floats from 256 to 4096
+def test_softmax_rows(n: int, dtype: str) -> None:
+    rng = np.random.default_rng(n)
+    x = ctorch.tensor(rng.standard_normal((5, n)).astype(np.float32) * 3).to(getattr(ctorch, dtype))
+    x[1, n // 2] = float("inf")
+    x[2, : n // 2] = float("-inf")
+    eps, smallest = (2.0**-10, 2.0**-24) if dtype == "float16" else (2.0**-7, 2.0**-133)
+    for op in (F.softmax, F.log_softmax):
+        ours, exact = op(x, dim=-1).double(), op(x.double(), dim=-1)
+        assert ours[1].isnan().all().item()
+        ours, exact = ours[[0, 2, 3, 4]], exact[[0, 2, 3, 4]]
+        ours, exact = (t.masked_fill(t == -float("inf"), -1e30) for t in (ours, exact))
+        assert ((ours - exact).abs() <= exact.abs() * eps * 0.51 + smallest / 2 * 1.01).all().item()
+
+
 @pytest.mark.skipif("CTORCH_ISA" in os.environ, reason="this is a run at a forced level")
 @pytest.mark.parametrize("level", ["generic", "avx2", "avx512"])
 def test_other_levels(level: str) -> None:

@@ -7,6 +7,7 @@
 #include <immintrin.h>
 #endif
 
+#include "kernels/cpu/rows.h"
 #include "kernels/cpu/vec_math.h"
 
 namespace ctorch::CT_ISA {
@@ -349,6 +350,11 @@ void move(const BlockArgs& a) {
 }
 
 }  // namespace
+
+void widen_row(const Half* from, float* to, int64_t n) { half_to_float(to, from, n); }
+void widen_row(const BFloat16* from, float* to, int64_t n) { bfloat_to_float(to, from, n); }
+void narrow_row(const float* from, Half* to, int64_t n) { float_to_half(to, from, n); }
+void narrow_row(const float* from, BFloat16* to, int64_t n) { float_to_bfloat(to, from, n); }
 
 void fill_copy(CopyTable& table) {
   fill_conversions(table.convert);

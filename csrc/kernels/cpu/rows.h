@@ -11,6 +11,13 @@
 #include "kernels/cpu/vec_math.h"
 
 namespace ctorch::CT_ISA {
+
+// n elements to float and back, by the loops of copy.cpp.
+void widen_row(const Half* from, float* to, int64_t n);
+void widen_row(const BFloat16* from, float* to, int64_t n);
+void narrow_row(const float* from, Half* to, int64_t n);
+void narrow_row(const float* from, BFloat16* to, int64_t n);
+
 namespace {
 
 inline constexpr int kRowLanes = 32;

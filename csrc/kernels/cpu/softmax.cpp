@@ -17,6 +17,25 @@ constexpr int64_t kBand =
 constexpr CT_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr CT_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
+// Rows of half types of these lengths are computed in a float copy: e^(x - max) once, and each element
+// converted once, by a loop of nothing else, which for float16 has instructions that loops of more have not.
+// The copy fits L1; shorter rows would lose more to the calls and the ends of the loops.
+constexpr int64_t kLeastCopied = 256, kMostCopied = 4096;
+
+template <class T, class Run>
+CT_INLINE bool run_in_floats(const T* x, T* y, int64_t n, Run run) {
+  if constexpr (is_half_v<T>) {
+    if (n >= kLeastCopied && n <= kMostCopied) {
+      alignas(64) float row[kMostCopied];
+      widen_row(x, row, n);
+      run(row);
+      narrow_row(row, y, n);
+      return true;
+    }
+  }
+  return false;
+}
+
 template <class T>
 struct SoftmaxRow {
   using V = acc_t<T>;
@@ -44,6 +63,7 @@ struct SoftmaxRow {
   }
 
   static CT_NOINLINE void softmax(const T* x, T* y, int64_t n) {
+    if (run_in_floats(x, y, n, [&](float* row) { SoftmaxRow<float>::softmax(row, row, n); })) return;
     const V max = max_of(x, n);
     if constexpr (kStore) {
       double total = 0;
@@ -69,6 +89,9 @@ struct SoftmaxRow {
     }
   }
   static CT_NOINLINE void log_softmax(const T* x, T* y, int64_t n) {
+    // The exponential is computed once anyway, and bfloat16 costs little to convert.
+    if constexpr (std::is_same_v<T, Half>)
+      if (run_in_floats(x, y, n, [&](float* row) { SoftmaxRow<float>::log_softmax(row, row, n); })) return;
     const V max = max_of(x, n);
     const V log_sum = static_cast<V>(__builtin_log(sum_exp(x, n, max)));
     for (int64_t i = 0; i < n; ++i) y[i] = narrow<T>(widen(x[i]) - max - log_sum);
