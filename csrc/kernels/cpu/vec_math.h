@@ -122,7 +122,7 @@ CT_FORMULA float exp_tail(float r) {
 CT_FORMULA float exp_slope(float r) {
   return poly(r, 1.0f, 0.49999994f, 0.166664317f, 0.0416680016f, 0.00837415736f, 0.00138436619f);
 }
-// (2^r - 1) / r for |r| <= 1/2.
+// (2^r - 1) / r for |r| <= 1/2, likewise.
 CT_FORMULA float exp2_slope(float r) {
   return poly(r, 0.693147182f, 0.240226477f, 0.0555033237f, 0.00961843692f, 0.00133988773f, 0.000153533707f);
 }
@@ -176,8 +176,9 @@ CT_FORMULA float exp(float x) { return detail::exp_shifted(detail::clamp(x, -105
 
 CT_FORMULA float exp2(float x) {
   x = detail::clamp(x, -151.0f, 129.0f);
-  float t = x + 12582912.0f, r = x - (t - 12582912.0f);
-  return detail::scale(fma(r, detail::exp2_slope(r), 1.0f), bit_cast<int32_t>(t) - 0x4b400000);
+  float t = x + 12582912.0f;
+  float r = (x - (t - 12582912.0f)) * 0.693147181f;
+  return detail::scale(fma(r * r, detail::exp_tail(r), r) + 1.0f, bit_cast<int32_t>(t) - 0x4b400000);
 }
 
 CT_FORMULA float expm1(float x) {
