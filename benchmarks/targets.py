@@ -198,6 +198,15 @@ def products(amx: bool) -> list[Target]:
             for words, name in (("", ""), (", causal", "_causal"))
             for ways, case in ((", forward", ""), (", forward and backward", "_fwd_bwd"))
         ),
+        *(
+            at_speed(None, f"attention of {words}", f"layers/attention_{name}")
+            for words, name in (
+                ("bfloat16, forward", "bf16"),
+                ("bfloat16, forward and backward", "bf16_fwd_bwd"),
+                ("one query, 32 heads, 512 keys of 128", "next_token"),
+                ("one query, bfloat16", "next_token_bf16"),
+            )
+        ),
         at_speed(None, "LSTM 2 x 256, forward", "layers/lstm"),
         at_speed(wanted(2.0, 1.5), "LSTM 2 x 256, forward and backward", "layers/lstm_fwd_bwd"),
         at_speed(wanted(2.0, 1.3), "ResNet-18 step, 32 x 32, batch 32", "train/resnet18"),
