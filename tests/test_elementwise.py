@@ -411,6 +411,21 @@ def test_accuracy_in_ulp(name: str) -> None:
     assert np.max(np.abs(ours[finite] - exact[finite]) / unit_in_last_place) <= ULP[name]
 
 
+def test_gelu_keeps_its_lower_tail() -> None:
+    special = pytest.importorskip("scipy.special")
+    x = np.linspace(-12, 12, 200_001, dtype=np.float32)
+    exact = x.astype(np.float64) * special.ndtr(x.astype(np.float64))
+    error = np.abs(ctorch.nn.functional.gelu(ctorch.tensor(x)).numpy() - exact)
+    eps = np.finfo(np.float32).eps
+    assert np.all(error[x >= 0] <= 1.5 * eps * np.abs(x[x >= 0]))
+    tail = (x < 0) & (x > -9)
+    assert np.all(error[tail] <= 3.3 * eps * (1 + x[tail] ** 2) * np.abs(exact[tail]))
+    assert np.all(error[x <= -9] < 2e-18)
+    with np.errstate(all="ignore"):
+        ends = ctorch.nn.functional.gelu(ctorch.tensor([np.inf, np.nan, -1e30, 1e30])).numpy()
+    np.testing.assert_array_equal(ends, np.float32([np.inf, np.nan, 0, 1e30]))
+
+
 def test_pow_is_correctly_rounded_nearly_everywhere() -> None:
     rng = np.random.default_rng(1)
     x, y = rng.uniform(0, 20, 100_000).astype(np.float32), rng.uniform(-20, 20, 100_000).astype(np.float32)

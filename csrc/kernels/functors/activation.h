@@ -67,10 +67,6 @@ struct LeakyReluBackward : Backward {
   }
 };
 
-template <class T>
-CT_FORMULA T normal_cdf(T x) {
-  return T(0.5) * (T(1) + math::erf(x * static_cast<T>(0.70710678118654752440)));
-}
 struct Gelu : Activation {
   static constexpr auto name = "gelu";
   static constexpr Halves halves = Halves::direct;
@@ -78,7 +74,7 @@ struct Gelu : Activation {
   static constexpr bool scalar = std::is_same_v<T, double>;
   template <class T>
   CT_FORMULA T operator()(T x) const {
-    return x * normal_cdf(x);
+    return x * math::normal_cdf(x);
   }
   CT_FORMULA static float coarse(float x) { return x * math::normal_cdf_coarse(x); }
 };
@@ -90,7 +86,7 @@ struct GeluBackward : Backward {
   template <class T>
   CT_FORMULA T operator()(T g, T x) const {
     T density = math::exp(x * x * T(-0.5)) * static_cast<T>(0.39894228040143267794);
-    return g * (normal_cdf(x) + x * density);
+    return g * (math::normal_cdf(x) + x * density);
   }
   CT_FORMULA static float coarse(float g, float x) {
     float density = math::exp(x * x * -0.5f) * 0.398942280f;
