@@ -78,7 +78,7 @@ class Rectangles {
                        int64_t narrowest = 1)
       : rows_(rows), cols_(cols), high_(std::min(rows, high)), wide_(std::min(cols, wide)) {
     constexpr int64_t kTaskWork = 1 << 18;  // multiply-adds that are worth a thread
-    const int64_t enough = in_parallel_region() ? 1 : 4 * num_threads();
+    const int64_t enough = 4 * num_threads();
     while (count() < enough && high_ * wide_ > 1 && high_ * wide_ * work > 2 * kTaskWork) {
       if (high_ > 1 && (high_ >= 2 * wide_ || wide_ <= narrowest)) {
         high_ = ceil_div(high_, 2);
