@@ -325,8 +325,8 @@ struct Groups {
 
   Groups(const Tensor& input, int64_t group_, const char* op) : c(input, op), group(group_) {
     check(group > 0, op, ": expected num_groups to be greater than 0, got ", group);
-    check(c.channels % group == 0,
-          op, ": expected number of channels in input to be divisible by num_groups, but got input of shape ",
+    check(c.channels % group == 0, op,
+          ": expected number of channels in input to be divisible by num_groups, but got input of shape ",
           input.sizes(), " and num_groups=", group);
     per_group = c.channels / group;
     sets = c.samples / c.repeat;
