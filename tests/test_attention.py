@@ -146,16 +146,27 @@ def test_masks_of_the_first_keys_do_not_hide_the_later_ones() -> None:
     ctorch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("sizes", [(0, 5, 8, 4), (3, 0, 8, 4), (3, 5, 8, 0)])
-def test_empty_operands(sizes) -> None:
+@pytest.mark.parametrize("dtype", [ctorch.float64, ctorch.bfloat16])
+@pytest.mark.parametrize("sizes", [(0, 5, 8, 4), (3, 0, 8, 4), (3, 5, 8, 0), (3, 5, 0, 4), (3, 5, 0, 0)])
+def test_empty_operands(sizes, dtype) -> None:
     rows, keys, width, value_width = sizes
-    inputs = operands([(1, 2, rows, width), (1, 2, keys, width), (1, 2, keys, value_width)])
+    inputs = operands([(1, 2, rows, width), (1, 2, keys, width), (1, 2, keys, value_width)], dtype)
     result = sdpa(*inputs)
     assert result.shape == (1, 2, rows, value_width) and (result == 0).all() == (
         keys == 0 or result.numel() == 0
     )
     for grad, x in zip(ctorch.autograd.grad(result.sum(), inputs), inputs):
         assert grad.shape == x.shape and grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [ctorch.float32, ctorch.bfloat16])
+@pytest.mark.parametrize("batch, heads", [(0, 3), (1, 0)])
+def test_no_heads(batch, heads, dtype) -> None:
+    inputs = operands([(batch, heads, 5, 8), (batch, 3, 7, 8), (batch, 3, 7, 4)], dtype)
+    result = sdpa(*inputs, enable_gqa=True)
+    assert result.shape == (batch, heads, 5, 4)
+    for grad, x in zip(ctorch.autograd.grad(result.sum(), inputs), inputs, strict=True):
+        assert grad.shape == x.shape and (grad == 0).all()
 
 
 def test_negative_and_odd_strides() -> None:

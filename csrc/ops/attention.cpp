@@ -59,7 +59,7 @@ struct Operands {
     args.dtype = dtype;
     args.batch = s[0];
     args.heads = s[1];
-    args.group = ks[1] ? s[1] / ks[1] : 1;
+    args.group = s[1] ? s[1] / ks[1] : 1;
     args.queries = s[2];
     args.keys = ks[2];
     args.width = s[3];

@@ -18,6 +18,7 @@ constexpr auto kRowTiles = make_row_tiles(std::make_integer_sequence<int, GemmBl
 
 void multiply(int64_t m, int64_t n, int64_t k, const BFloat16* a, int64_t a_row, const Pair* b, int64_t b_row,
               int64_t b_panel, float* c, int64_t c_row, bool add) {
+  if (m == 0) return;
   const Panels panels(m, GemmBlocks<float>::rows);
   TileArgs<Pair, float> t{};
   t.k = k / 2;
