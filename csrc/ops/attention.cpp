@@ -184,8 +184,12 @@ std::tuple<Tensor, Tensor, Tensor> attention_backward(const Tensor& grad, const 
   const Tensor grad_rows = with_rows(grad, x.dtype), out_rows = with_rows(out, x.dtype);
   x.set_transposed(x.value, x.value_t, g.value_t);
   const Tensor grad_query = empty_result(query, g.width, x.dtype),
-               grad_key = zero_(empty_result(key, g.width, x.dtype)),
-               grad_value = zero_(empty_result(value, g.value_width, x.dtype));
+               grad_key = empty_result(key, g.width, x.dtype),
+               grad_value = empty_result(value, g.value_width, x.dtype);
+  if (x.dtype != DType::bfloat16 || g.heads == 0) {
+    zero_(grad_key);
+    zero_(grad_value);
+  }
   if (g.keys == 0) zero_(grad_query);
   g.grad_out = rows_of<const void*>(grad_rows);
   g.out = rows_of<void*>(out_rows);

@@ -155,12 +155,8 @@ class PairAttention : AttentionScores<float, false> {
     for (int64_t c = width; c < filled_rows(width); ++c) fill_row<Pair>(turned + c * kRow, count, 0);
   }
   static void write_row(BFloat16* to, const float* from, int64_t n, float factor) {
-    const int64_t lanes = Scores::lanes;
-    for (int64_t c = 0; c < n; c += 2 * lanes) {
-      BFloat16 part[2 * Scores::lanes];
-      store_halves(part, load_vector(from + c) * factor, load_vector(from + c + lanes) * factor);
-      std::memcpy(to + c, part, static_cast<size_t>(std::min(2 * lanes, n - c)) * sizeof(BFloat16));
-    }
+    for (int64_t c = 0; c < n; c += Scores::lanes)
+      store_rounded(to + c, load_vector(from + c) * factor, n - c);
   }
   // Row c of the result is column c of `from`, (width, row).
   static void write_columns(const AttentionRows<void*>& to, int64_t b, int64_t h, int64_t cols,
@@ -172,12 +168,8 @@ class PairAttention : AttentionScores<float, false> {
         for (int64_t l = 0; l < std::min(lanes, width - w); ++l)
           square[l] = load_vector(from + (w + l) * row + c) * factor;
         transpose_square<float>(square);
-        for (int64_t l = 0; l < std::min(lanes, cols - c); ++l) {
-          BFloat16 part[lanes];
-          store_converted(part, square[l]);
-          std::memcpy(row_at<BFloat16>(to, b, h, c + l) + w, part,
-                      static_cast<size_t>(std::min(lanes, width - w)) * sizeof(BFloat16));
-        }
+        for (int64_t l = 0; l < std::min(lanes, cols - c); ++l)
+          store_rounded(row_at<BFloat16>(to, b, h, c + l) + w, square[l], width - w);
       }
     }
   }

@@ -41,14 +41,5 @@ CT_INLINE void pair_points(Pair* to, const BFloat16* first, const BFloat16* seco
     to[i] = pair_of(first[i * pitch], second ? second[i * pitch] : BFloat16{});
 }
 
-// `count` sums, at most a vector, as bfloat16.
-CT_INLINE void store_rounded(BFloat16* y, Simd<float>::Vector v, int64_t count) {
-  if (count >= kLanes<float>) return store_converted(y, v);
-  alignas(32) BFloat16 lane[kLanes<float>];
-  store_converted(lane, v);
-  _mm256_mask_storeu_epi16(y, static_cast<__mmask16>((1u << count) - 1),
-                           _mm256_load_si256(reinterpret_cast<const __m256i*>(lane)));
-}
-
 }  // namespace
 }  // namespace ctorch::CT_ISA

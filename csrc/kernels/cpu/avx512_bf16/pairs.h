@@ -25,6 +25,15 @@ CT_INLINE Pair pair_of(BFloat16 first, BFloat16 second) {
   return first.bits | static_cast<Pair>(second.bits) << 16;
 }
 
+// `count` sums, at most a vector, as bfloat16.
+CT_INLINE void store_rounded(BFloat16* y, Simd<float>::Vector v, int64_t count) {
+  if (count >= kLanes<float>) return store_converted(y, v);
+  alignas(32) BFloat16 lane[kLanes<float>];
+  store_converted(lane, v);
+  _mm256_mask_storeu_epi16(y, static_cast<__mmask16>((1u << count) - 1),
+                           _mm256_load_si256(reinterpret_cast<const __m256i*>(lane)));
+}
+
 // Zeros for the rows that a panel has and the strip has not.
 inline void fill_missing(Pair* panel, int64_t width, int64_t rows, int64_t steps) {
   for (int64_t p = 0; p < steps && rows < width; ++p) {
