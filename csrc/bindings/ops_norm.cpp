@@ -72,8 +72,8 @@ void init_ops_norm() {
       "eps) -> (Tensor, Tensor, Tensor)",
       "group_norm(), and the mean and 1 / sqrt(variance + eps) of every group.", kFunction);
   def_op<&ops::group_norm_backward>(
-      "group_norm_backward(Tensor grad, Tensor input, Tensor? weight, int group, float eps) -> (Tensor, "
-      "Tensor, Tensor)",
+      "group_norm_backward(Tensor grad, Tensor input, Tensor? mean, Tensor? rstd, Tensor? weight, int group, "
+      "float eps) -> (Tensor, Tensor, Tensor)",
       "Gradients of group_norm() with respect to input, weight and bias.", kInternal);
 }
 

@@ -50,13 +50,15 @@ struct ChannelArgs {
   const void* slope;
   const void* shift;
   void* y;
+  bool stream;         // y is stored past the caches
   double* sum_grad;    // sums: of grad
   double* sum_grad_x;  // sums: of grad * (x - mean)
 };
 
 // x, grad and y are (samples, groups x per_group, inner), row-major; a mean and a variance per sample and
-// group. weight and bias have one value per channel. Forward writes y, mean and rstd; backward the gradient
-// of x to y, and for every sample and channel the sums of grad and of grad (x - mean) rstd.
+// group. weight and bias have one value per channel. Forward writes y, mean and rstd; backward, which reads
+// them or without them computes them anew, the gradient of x to y, and for every sample and channel the sums
+// of grad and of grad (x - mean) rstd.
 struct GroupNormArgs {
   int64_t samples, groups, per_group, inner;
   const void* x;
@@ -64,6 +66,7 @@ struct GroupNormArgs {
   const double* weight;
   const double* bias;
   void* y;
+  bool stream;  // y is stored past the caches
   double* mean;
   double* rstd;
   double* sum_grad;

@@ -43,6 +43,10 @@ void check_parameter_dtypes(const Tensor& input, std::initializer_list<NamedTens
   }
 }
 
+bool too_large_for_caches(const Tensor& result) {
+  return result.numel() * result.item_size() >= kStreamBytes;
+}
+
 // What elements are computed in.
 DType value_dtype(DType dt) { return dt == DType::float64 ? DType::float64 : DType::float32; }
 
@@ -274,6 +278,7 @@ Tensor apply_affine(const Channels& c, const Values& scale, const Values& shift,
   a.scale = k.data();
   a.shift = b.data();
   a.y = y.data();
+  a.stream = too_large_for_caches(y);
   kernel_for(cpu_kernels().norm.affine, op, dt)(a);
   return y;
 }
@@ -307,6 +312,7 @@ Tensor apply_backward(const Channels& c, const Tensor& g, const Values& mean, co
   a.slope = s.data();
   a.shift = b.data();
   a.y = dx.data();
+  a.stream = too_large_for_caches(dx);
   kernel_for(cpu_kernels().norm.affine_backward, op, c.x.dtype())(a);
   return dx;
 }
@@ -520,6 +526,7 @@ Tensor3 native_group_norm(const Tensor& input, const OptionalTensor& weight, con
     GroupNormArgs a = gr.args(w, eps);
     a.bias = b.data();
     a.y = y.data();
+    a.stream = too_large_for_caches(y);
     a.mean = gr.mean.data();
     a.rstd = gr.rstd.data();
     kernel_for(cpu_kernels().norm.groups, op, input.dtype())(a);
@@ -546,8 +553,9 @@ Tensor group_norm(const Tensor& input, int64_t num_groups, const OptionalTensor&
   return std::get<0>(native_group_norm(input, weight, bias, N, C, inner, num_groups, eps));
 }
 
-Tensor3 group_norm_backward(const Tensor& grad, const Tensor& input, const OptionalTensor& weight,
-                            int64_t group, double eps) {
+Tensor3 group_norm_backward(const Tensor& grad, const Tensor& input, const OptionalTensor& mean,
+                            const OptionalTensor& rstd, const OptionalTensor& weight, int64_t group,
+                            double eps) {
   const char* op = "group_norm_backward";
   check(grad.sizes() == input.sizes(), op, ": expected grad and input of one shape, got ", grad, " and ",
         input);
@@ -558,11 +566,22 @@ Tensor3 group_norm_backward(const Tensor& grad, const Tensor& input, const Optio
   Tensor g = gr.c.match(grad);
   const Values w = values_of(weight, gr.c.channels, 1);
   Values sum(static_cast<size_t>(gr.lines())), sum_x(sum.size()), dw(w.size(), 0), db(w.size(), 0);
+  // Those of the half types are rounded to them.
+  const bool exact = given(mean) && given(rstd) && input.item_size() > 2;
+  if (exact) {
+    gr.mean = values_of(mean, gr.sets * group, 0);
+    gr.rstd = values_of(rstd, gr.sets * group, 1);
+  }
   if (gr.fused()) {
     Tensor dx = empty_like(gr.c.x);
     GroupNormArgs a = gr.args(w, eps);
     a.grad = g.data();
     a.y = dx.data();
+    a.stream = too_large_for_caches(dx);
+    if (exact) {
+      a.mean = gr.mean.data();
+      a.rstd = gr.rstd.data();
+    }
     a.sum_grad = sum.data();
     a.sum_grad_h = sum_x.data();
     kernel_for(cpu_kernels().norm.groups_backward, op, input.dtype())(a);
@@ -573,13 +592,13 @@ Tensor3 group_norm_backward(const Tensor& grad, const Tensor& input, const Optio
     }
     return {dx, to_tensor(dw, parameters), to_tensor(db, parameters)};
   }
-  gr.statistics(eps, op);
-  Values mean(sum.size());
-  for (size_t l = 0; l < mean.size(); ++l) mean[l] = gr.mean[gr.group_of(static_cast<int64_t>(l))];
-  gradient_sums(gr.c, g, mean, true, sum, sum_x, op);
+  if (!exact) gr.statistics(eps, op);
+  Values line_mean(sum.size());
+  for (size_t l = 0; l < sum.size(); ++l) line_mean[l] = gr.mean[gr.group_of(static_cast<int64_t>(l))];
+  gradient_sums(gr.c, g, line_mean, true, sum, sum_x, op);
 
   Values weighted(gr.mean.size(), 0), weighted_x(gr.mean.size(), 0);
-  for (size_t l = 0; l < mean.size(); ++l) {
+  for (size_t l = 0; l < sum.size(); ++l) {
     const size_t k = gr.group_of(static_cast<int64_t>(l)), channel = gr.channel_of(static_cast<int64_t>(l));
     weighted[k] += w[channel] * sum[l];
     weighted_x[k] += w[channel] * sum_x[l];
@@ -587,15 +606,15 @@ Tensor3 group_norm_backward(const Tensor& grad, const Tensor& input, const Optio
     db[channel] += sum[l];
   }
   const double count = static_cast<double>(gr.per_group * gr.places);
-  Values scale(mean.size()), slope(mean.size()), shift(mean.size());
-  for (size_t l = 0; l < mean.size(); ++l) {
+  Values scale(sum.size()), slope(sum.size()), shift(sum.size());
+  for (size_t l = 0; l < sum.size(); ++l) {
     const size_t k = gr.group_of(static_cast<int64_t>(l));
     const double r = gr.rstd[k];
     scale[l] = w[gr.channel_of(static_cast<int64_t>(l))] * r;
     slope[l] = -weighted_x[k] * r * r * r / count;
     shift[l] = -weighted[k] * r / count;
   }
-  Tensor dx = apply_backward(gr.c, g, mean, scale, slope, shift, true, op);
+  Tensor dx = apply_backward(gr.c, g, line_mean, scale, slope, shift, true, op);
   return {dx, to_tensor(dw, parameters), to_tensor(db, parameters)};
 }
 

@@ -43,7 +43,8 @@ Tensor3 native_group_norm(const Tensor& input, const OptionalTensor& weight, con
                           int64_t N, int64_t C, int64_t HxW, int64_t group, double eps);
 Tensor group_norm(const Tensor& input, int64_t num_groups, const OptionalTensor& weight,
                   const OptionalTensor& bias, double eps);
-Tensor3 group_norm_backward(const Tensor& grad, const Tensor& input, const OptionalTensor& weight,
-                            int64_t group, double eps);
+Tensor3 group_norm_backward(const Tensor& grad, const Tensor& input, const OptionalTensor& mean,
+                            const OptionalTensor& rstd, const OptionalTensor& weight, int64_t group,
+                            double eps);
 
 }  // namespace ctorch::ops

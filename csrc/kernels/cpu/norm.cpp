@@ -7,6 +7,7 @@
 #include "kernels/cpu/gemm_pack.h"
 #include "kernels/cpu/lane_row.h"
 #include "kernels/cpu/rows.h"
+#include "kernels/cpu/stream.h"
 
 namespace ctorch::CT_ISA {
 namespace {
@@ -73,6 +74,7 @@ template <class T>
 struct RowStatistics {
   acc_t<T> mean, rstd;
 
+  CT_INLINE RowStatistics(acc_t<T> m, acc_t<T> r) : mean(m), rstd(r) {}
   // Run by run, each read once, but the first. Runs are joined as in reduce_moments.cpp.
   CT_INLINE RowStatistics(const T* x, int64_t n, double eps, bool centre) {
     using V = acc_t<T>;
@@ -257,15 +259,11 @@ void rows_backward(const RowNormBackwardArgs& a) {
       for (; r < end; ++r) {
         const T* CT_RESTRICT x = static_cast<const T*>(a.x) + r * n;
         const T* CT_RESTRICT g = static_cast<const T*>(a.grad) + r * n;
-        V mean = 0, rstd;
-        if (a.rstd) {
-          mean = a.centre ? widen(static_cast<const T*>(a.mean)[r]) : V(0);
-          rstd = widen(static_cast<const T*>(a.rstd)[r]);
-        } else {
-          const RowStatistics<T> s(x, n, a.eps, a.centre);
-          mean = s.mean;
-          rstd = s.rstd;
-        }
+        const RowStatistics<T> s =
+            a.rstd ? RowStatistics<T>(a.centre ? widen(static_cast<const T*>(a.mean)[r]) : V(0),
+                                      widen(static_cast<const T*>(a.rstd)[r]))
+                   : RowStatistics<T>(x, n, a.eps, a.centre);
+        const V mean = s.mean, rstd = s.rstd;
         if (sums) {
           for (int64_t i = 0; i < n; ++i) {
             dw[i] += widen(g[i]) * ((widen(x[i]) - mean) * rstd);
@@ -319,6 +317,22 @@ void rows_backward(const RowNormBackwardArgs& a) {
   for (int64_t i = 0; a.dbias && i < n; ++i) static_cast<T*>(a.dbias)[i] = narrow<T>(total[n + i]);
 }
 
+// y[i] = value(i); past the caches by way of runs that end at lines of theirs.
+template <class T, class Value>
+CT_INLINE void write_line(T* CT_RESTRICT y, int64_t n, bool past_caches, Value value) {
+  constexpr int64_t size = sizeof(T), run = 1024 / size;
+  if (!past_caches || n < run) {
+    for (int64_t i = 0; i < n; ++i) y[i] = narrow<T>(value(i));
+    return;
+  }
+  alignas(64) T results[run];
+  for (int64_t i = 0, count; i < n; i += count) {
+    count = least(n - i, run - static_cast<int64_t>(reinterpret_cast<uintptr_t>(y + i) % 64) / size);
+    for (int64_t k = 0; k < count; ++k) results[k] = narrow<T>(value(i + k));
+    stream(y + i, results, count * size);
+  }
+}
+
 // line(offset, coefficient, length) for every (sample, channel) where inner > 1, and for every sample as a
 // whole where it is 1; there the coefficients run along with the elements, and `along` is called instead.
 template <class Line, class Along>
@@ -327,11 +341,13 @@ CT_INLINE void for_channels(const ChannelArgs& a, Line line, Along along) {
     parallel_for(0, a.samples, most(1, kLeastWork / a.channels), [&](int64_t from, int64_t to) {
       for (int64_t s = from; s < to; ++s)
         along(s * a.channels, a.per_sample ? s / a.repeat * a.channels : 0, a.channels);
+      if (a.stream) stream_end();
     });
     return;
   }
   parallel_for(0, a.samples * a.channels, most(1, kLeastWork / a.inner), [&](int64_t from, int64_t to) {
     for (int64_t l = from; l < to; ++l) line(l * a.inner, a.per_sample ? l : l % a.channels, a.inner);
+    if (a.stream) stream_end();
   });
 }
 
@@ -347,13 +363,11 @@ void affine(const ChannelArgs& a) {
       [&](int64_t at, int64_t c, int64_t n) {
         const V m = scale[c], b = shift[c];
         const T* CT_RESTRICT p = x + at;
-        T* CT_RESTRICT q = y + at;
-        for (int64_t i = 0; i < n; ++i) q[i] = narrow<T>(widen(p[i]) * m + b);
+        write_line(y + at, n, a.stream, [=](int64_t i) { return widen(p[i]) * m + b; });
       },
       [&](int64_t at, int64_t c, int64_t n) {
         const T* CT_RESTRICT p = x + at;
-        T* CT_RESTRICT q = y + at;
-        for (int64_t i = 0; i < n; ++i) q[i] = narrow<T>(widen(p[i]) * scale[c + i] + shift[c + i]);
+        write_line(y + at, n, a.stream, [=](int64_t i) { return widen(p[i]) * scale[c + i] + shift[c + i]; });
       });
 }
 
@@ -373,17 +387,15 @@ void affine_backward(const ChannelArgs& a) {
         const V m = scale[c], k = slope[c], b = shift[c], centre = mean[c];
         const T* CT_RESTRICT p = x + at;
         const T* CT_RESTRICT d = g + at;
-        T* CT_RESTRICT q = y + at;
-        for (int64_t i = 0; i < n; ++i) q[i] = narrow<T>(widen(d[i]) * m + (widen(p[i]) - centre) * k + b);
+        write_line(y + at, n, a.stream,
+                   [=](int64_t i) { return widen(d[i]) * m + (widen(p[i]) - centre) * k + b; });
       },
       [&](int64_t at, int64_t c, int64_t n) {
         const T* CT_RESTRICT p = x + at;
         const T* CT_RESTRICT d = g + at;
-        T* CT_RESTRICT q = y + at;
-        for (int64_t i = 0; i < n; ++i) {
-          q[i] = narrow<T>(widen(d[i]) * scale[c + i] + (widen(p[i]) - mean[c + i]) * slope[c + i] +
-                           shift[c + i]);
-        }
+        write_line(y + at, n, a.stream, [=](int64_t i) {
+          return widen(d[i]) * scale[c + i] + (widen(p[i]) - mean[c + i]) * slope[c + i] + shift[c + i];
+        });
       });
 }
 
@@ -495,28 +507,12 @@ void sums(const ChannelArgs& a) {
 // --------------------------------------------------------------------------------------------------
 
 // Of samples x groups in row-major memory; a group lies in one piece, and mostly in the L2.
-// Groups are handed out four at a time, and the writing of one asks for the operands of the next: else memory
-// would be read and written in turns.
-constexpr int64_t kGroupsInTurn = 4;
-
-// write(i, run) for the elements of a channel; `next`, unless null, is as many elements that will be read.
-template <class T, class Write>
-CT_INLINE void for_channel(int64_t n, const T* next, const T* next2, Write write) {
-  constexpr int64_t kRun = 256, kLine = 64 / static_cast<int64_t>(sizeof(T));
-  for (int64_t i = 0; i < n; i += kRun) {
-    const int64_t run = least(kRun, n - i);
-    for (int64_t k = 0; next && k < run; k += kLine) __builtin_prefetch(next + i + k, 0, 2);
-    for (int64_t k = 0; next2 && k < run; k += kLine) __builtin_prefetch(next2 + i + k, 0, 2);
-    write(i, i + run);
-  }
-}
-
 template <class T>
 void groups(const GroupNormArgs& a) {
   using V = acc_t<T>;
   const int64_t n = a.per_group * a.inner, channels = a.groups * a.per_group;
-  const int64_t lines = a.samples * a.groups, grain = least(kGroupsInTurn, lines / 32);
-  parallel_for(0, lines, most(grain, kLeastWork / n), [&](int64_t from, int64_t to) {
+  const int64_t lines = a.samples * a.groups;
+  parallel_for(0, lines, most(1, kLeastWork / n), [&](int64_t from, int64_t to) {
     for (int64_t line = from; line < to; ++line) {
       const T* CT_RESTRICT x = static_cast<const T*>(a.x) + line * n;
       T* CT_RESTRICT y = static_cast<T*>(a.y) + line * n;
@@ -526,12 +522,10 @@ void groups(const GroupNormArgs& a) {
       for (int64_t k = 0; k < a.per_group; ++k, x += a.inner, y += a.inner) {
         const int64_t c = line * a.per_group % channels + k;
         const V scale = static_cast<V>(a.weight[c] * s.rstd), shift = static_cast<V>(a.bias[c]);
-        const T* none = nullptr;
-        for_channel(a.inner, line + 1 < to ? x + n : none, none, [&](int64_t i, int64_t end) {
-          for (; i < end; ++i) y[i] = narrow<T>((widen(x[i]) - s.mean) * scale + shift);
-        });
+        write_line(y, a.inner, a.stream, [=](int64_t i) { return (widen(x[i]) - s.mean) * scale + shift; });
       }
     }
+    if (a.stream) stream_end();
   });
 }
 
@@ -541,13 +535,15 @@ template <class T>
 void groups_backward(const GroupNormArgs& a) {
   using V = acc_t<T>;
   const int64_t n = a.per_group * a.inner, channels = a.groups * a.per_group;
-  const int64_t lines = a.samples * a.groups, grain = least(kGroupsInTurn, lines / 32);
-  parallel_for(0, lines, most(grain, kLeastWork / n), [&](int64_t from, int64_t to) {
+  const int64_t lines = a.samples * a.groups;
+  parallel_for(0, lines, most(1, kLeastWork / n), [&](int64_t from, int64_t to) {
     for (int64_t line = from; line < to; ++line) {
       const T* CT_RESTRICT x = static_cast<const T*>(a.x) + line * n;
       const T* CT_RESTRICT g = static_cast<const T*>(a.grad) + line * n;
       T* CT_RESTRICT y = static_cast<T*>(a.y) + line * n;
-      const RowStatistics<T> s(x, n, a.eps, true);
+      const RowStatistics<T> s =
+          a.mean ? RowStatistics<T>(static_cast<V>(a.mean[line]), static_cast<V>(a.rstd[line]))
+                 : RowStatistics<T>(x, n, a.eps, true);
       const double* w = a.weight + line * a.per_group % channels;
       double weighted = 0, weighted_x = 0;
       for (int64_t k = 0; k < a.per_group; ++k) {
@@ -563,14 +559,11 @@ void groups_backward(const GroupNormArgs& a) {
               shift = static_cast<V>(-weighted * r / count);
       for (int64_t k = 0; k < a.per_group; ++k, x += a.inner, g += a.inner, y += a.inner) {
         const V scale = static_cast<V>(w[k] * r);
-        const T* none = nullptr;
-        for_channel(a.inner, line + 1 < to ? x + n : none, line + 1 < to ? g + n : none,
-                    [&](int64_t i, int64_t end) {
-                      for (; i < end; ++i)
-                        y[i] = narrow<T>(widen(g[i]) * scale + (widen(x[i]) - s.mean) * slope + shift);
-                    });
+        write_line(y, a.inner, a.stream,
+                   [=](int64_t i) { return widen(g[i]) * scale + (widen(x[i]) - s.mean) * slope + shift; });
       }
     }
+    if (a.stream) stream_end();
   });
 }
 

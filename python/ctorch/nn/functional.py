@@ -640,8 +640,10 @@ def group_norm(
     """
     if input.dim() < 2:
         raise RuntimeError(f"Expected at least 2 dimensions for input tensor but received {input.dim()}")
-    _check_batch([input.size(0) * input.size(1) // num_groups, num_groups, *input.shape[2:]])
-    return _C.group_norm(input, num_groups, weight, bias, eps)
+    n, c, *places = input.shape
+    _check_batch([n * c // num_groups, num_groups, *places])
+    # The native form keeps the statistics of the groups for the backward pass.
+    return _C.native_group_norm(input, weight, bias, n, c, math.prod(places), num_groups, eps)[0]
 
 
 def rms_norm(

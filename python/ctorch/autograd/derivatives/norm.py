@@ -121,9 +121,9 @@ define(
 define("native_batch_norm", input=_native_batch_norm, weight=_native_batch_norm, bias=_native_batch_norm)
 
 
-def _group_norm(g, input, weight, groups, eps):
+def _group_norm(g, input, weight, groups, eps, mean=None, rstd=None):
     if not ctorch.is_grad_enabled():
-        return _C.group_norm_backward(g, input, weight, groups, eps)
+        return _C.group_norm_backward(g, input, mean, rstd, weight, groups, eps)
     n, c = input.shape[:2]
     shape = [1, c] + [1] * (input.dim() - 2)
     rows = input.reshape(n, groups, c // groups * math.prod(input.shape[2:]))
@@ -140,8 +140,11 @@ def _group_norm_formula(g, input, num_groups, weight, eps):
     return _group_norm(g, input, weight, num_groups, eps)
 
 
-def _native_group_norm(g, input, weight, N, C, HxW, group, eps):
-    dx, dw, db = _group_norm(g.reshape(N, C, HxW), input.reshape(N, C, HxW), weight, group, eps)
+def _native_group_norm(g, input, weight, N, C, HxW, group, eps, out1, out2):
+    statistics = out1.detach(), out2.detach()
+    if input.shape[:2] == (N, C):
+        return _group_norm(g, input, weight, group, eps, *statistics)
+    dx, dw, db = _group_norm(g.reshape(N, C, HxW), input.reshape(N, C, HxW), weight, group, eps, *statistics)
     return dx.reshape(input.shape), dw, db
 
 
@@ -152,5 +155,11 @@ define(
     bias=_group_norm_formula,
     node="NativeGroupNormBackward0",
 )
-define("native_group_norm", input=_native_group_norm, weight=_native_group_norm, bias=_native_group_norm)
+define(
+    "native_group_norm",
+    input=_native_group_norm,
+    weight=_native_group_norm,
+    bias=_native_group_norm,
+    node="NativeGroupNormBackward0",
+)
 not_differentiable("layer_norm_backward", "rms_norm_backward", "batch_norm_backward", "group_norm_backward")
