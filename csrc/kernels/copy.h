@@ -21,17 +21,13 @@ struct BlockArgs {
 };
 using MoveFn = void (*)(const BlockArgs&);
 
-// Results from this size on are stored past the caches: they would not stay there, and reading each line
-// before writing it takes a third of the bandwidth. Measured on a 2-core Xeon with 2 MB of L2 per core.
-constexpr int64_t kStreamBytes = 8 << 20;
-
 struct CopyTable {
   // Null where the conversion goes by way of another dtype: see convert_via().
   ConvertFn convert[kNumDTypes][kNumDTypes];
   // By the logarithm of the element size: 1, 2, 4, 8, 16 bytes. The operands do not overlap.
   MoveFn move[5];
-  // Copy bytes past the caches. A thread that streamed calls stream_end() before others may read what it
-  // wrote.
+  // Copy bytes past the caches, for results too large to stay in them. A thread that streamed calls
+  // stream_end() before others may read what it wrote.
   void (*stream)(void* to, const void* from, int64_t bytes);
   void (*stream_end)();
   // Write one element n times.

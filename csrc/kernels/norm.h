@@ -55,12 +55,16 @@ struct ChannelArgs {
   double* sum_grad_x;  // sums: of grad * (x - mean)
 };
 
-// x, grad and y are (samples, groups x per_group, inner), row-major; a mean and a variance per sample and
-// group. weight and bias have one value per channel. Forward writes y, mean and rstd; backward, which reads
-// them or without them computes them anew, the gradient of x to y, and for every sample and channel the sums
-// of grad and of grad (x - mean) rstd.
+// Groups of lines of `inner` contiguous elements in x, grad and y, each brought to one mean and one variance.
+// weight and bias have one value per channel, to which a line belongs. In group norm a group is several
+// channels of a sample, a line each; in batch norm it is a channel of all samples. Forward writes y, mean and
+// var; backward, which reads mean and rstd or without rstd computes both anew, the gradient of x to y, and
+// for every line of every group the sums of grad and of grad (x - mean) rstd.
 struct GroupNormArgs {
-  int64_t samples, groups, per_group, inner;
+  int64_t groups, lines, inner;
+  int64_t group_stride, line_stride;  // in elements
+  int64_t channels, group_channels;   // the channel of line 0 of a group is that of the group before + these
+  bool channel_per_line;              // or one for all lines
   const void* x;
   const void* grad;
   const double* weight;
@@ -68,10 +72,16 @@ struct GroupNormArgs {
   void* y;
   bool stream;  // y is stored past the caches
   double* mean;
-  double* rstd;
+  double* var;
+  const double* rstd;
   double* sum_grad;
   double* sum_grad_h;
   double eps;
+
+  int64_t line(int64_t group, int64_t k) const { return group * group_stride + k * line_stride; }
+  int64_t channel(int64_t group, int64_t k) const {
+    return (group * group_channels + (channel_per_line ? k : 0)) % channels;
+  }
 };
 
 struct NormTable {

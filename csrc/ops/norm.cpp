@@ -43,9 +43,9 @@ void check_parameter_dtypes(const Tensor& input, std::initializer_list<NamedTens
   }
 }
 
-bool too_large_for_caches(const Tensor& result) {
-  return result.numel() * result.item_size() >= kStreamBytes;
-}
+// Such results are stored past the caches. Measured with 32 MB of L3, forward and backward: 8 MB are better
+// written to the caches, 12 MB past them.
+bool too_large_for_caches(const Tensor& result) { return result.numel() * result.item_size() >= 12 << 20; }
 
 // What elements are computed in.
 DType value_dtype(DType dt) { return dt == DType::float64 ? DType::float64 : DType::float32; }
@@ -246,6 +246,30 @@ struct Channels {
     a.x = x.data();
     return a;
   }
+  GroupNormArgs group_args(const Values& weight, double eps) const {
+    GroupNormArgs a{};
+    a.inner = inner;
+    a.channels = channels;
+    a.x = x.data();
+    a.weight = weight.data();
+    a.eps = eps;
+    return a;
+  }
+  // A channel of all samples as a group, for batch norm.
+  GroupNormArgs batch_args(const Values& weight, double eps) const {
+    GroupNormArgs a = group_args(weight, eps);
+    a.groups = channels;
+    a.lines = samples;
+    a.group_stride = inner;
+    a.line_stride = channels * inner;
+    a.group_channels = 1;
+    a.channel_per_line = false;
+    return a;
+  }
+  // Few channels would leave threads without work; short lines, far apart, are not fetched ahead.
+  bool fuses_batch() const {
+    return !last && inner * x.item_size() >= 512 && (channels >= 8 || x.numel() < (1 << 16));
+  }
   // Mean and variance (not corrected) of every channel.
   void statistics(Values& mean, Values& var) const {
     Tensor source = x;
@@ -254,6 +278,13 @@ struct Channels {
     moments(source, Dims{samples, channels, inner}, reduced, channels, "batch_norm", mean, var);
   }
 };
+
+// Of `whole` sums, given in equal numbers of parts that lie together.
+Values sum_of_parts(const Values& parts, size_t whole) {
+  Values sum(whole, 0);
+  for (size_t i = 0, count = parts.size() / whole; i < parts.size(); ++i) sum[i / count] += parts[i];
+  return sum;
+}
 
 void check_channels(const OptionalTensor& t, int64_t channels, const char* name, const char* op) {
   check(!t || !*t || t->numel() == channels, op, ": ", name, " should contain ", channels, " elements not ",
@@ -319,10 +350,40 @@ Tensor apply_backward(const Channels& c, const Tensor& g, const Values& mean, co
 
 double inverse_std(double var, double eps) { return 1 / std::sqrt(var + eps); }
 
+// Both in one kernel: y, mean and variance of the groups; or the gradient of x, and sums for every line.
+Tensor normalize_groups(GroupNormArgs a, const Tensor& x, const Values& bias, Values& mean, Values& var,
+                        const char* op) {
+  Tensor y = empty_like(x);
+  mean.resize(static_cast<size_t>(a.groups));
+  var.resize(mean.size());
+  a.bias = bias.data();
+  a.y = y.data();
+  a.stream = too_large_for_caches(y);
+  a.mean = mean.data();
+  a.var = var.data();
+  kernel_for(cpu_kernels().norm.groups, op, x.dtype())(a);
+  return y;
+}
+Tensor normalize_groups_backward(GroupNormArgs a, const Tensor& grad, const Tensor& x, Values& mean,
+                                 const Values& rstd, Values& sum_grad, Values& sum_grad_h, const char* op) {
+  Tensor dx = empty_like(x);
+  sum_grad.resize(static_cast<size_t>(a.groups * a.lines));
+  sum_grad_h.resize(sum_grad.size());
+  a.grad = grad.data();
+  a.y = dx.data();
+  a.stream = too_large_for_caches(dx);
+  a.mean = mean.data();
+  a.rstd = rstd.empty() ? nullptr : rstd.data();
+  a.sum_grad = sum_grad.data();
+  a.sum_grad_h = sum_grad_h.data();
+  kernel_for(cpu_kernels().norm.groups_backward, op, x.dtype())(a);
+  return dx;
+}
+
 // ---- groups
 // --------------------------------------------------------------------------------------------------------------
 
-// Where each group lies in one piece, a kernel does all at once; this is for the rest.
+// Where lines of channels are long, a kernel does all at once; the rest goes by statistics and affine maps.
 struct Groups {
   Channels c;
   int64_t sets, group, per_group,
@@ -341,14 +402,13 @@ struct Groups {
   // Few groups would leave threads without work.
   bool fused() const { return !c.last && (sets * group >= 8 || c.x.numel() < (1 << 16)); }
   GroupNormArgs args(const Values& weight, double eps) const {
-    GroupNormArgs a{};
-    a.samples = sets;
-    a.groups = group;
-    a.per_group = per_group;
-    a.inner = c.inner;
-    a.x = c.x.data();
-    a.weight = weight.data();
-    a.eps = eps;
+    GroupNormArgs a = c.group_args(weight, eps);
+    a.groups = sets * group;
+    a.lines = per_group;
+    a.group_stride = per_group * c.inner;
+    a.line_stride = c.inner;
+    a.group_channels = per_group;
+    a.channel_per_line = true;
     return a;
   }
   void statistics(double eps, const char* op) {
@@ -437,8 +497,14 @@ Tensor3 native_batch_norm(const Tensor& input, const OptionalTensor& weight, con
     return {empty_like(input), statistics, training ? full(each, 0, value) : statistics};
   }
   Values mean, var, invstd(static_cast<size_t>(n));
+  Values scale = values_of(weight, n, 1), shift = values_of(bias, n, 0);
+  Tensor y;
   if (training) {
-    c.statistics(mean, var);
+    if (c.fuses_batch()) {
+      y = normalize_groups(c.batch_args(scale, eps), c.x, shift, mean, var, op);
+    } else {
+      c.statistics(mean, var);
+    }
     move_running(running_mean, mean, momentum);
     const double m = static_cast<double>(c.per_channel());
     Values unbiased = var;
@@ -448,13 +514,12 @@ Tensor3 native_batch_norm(const Tensor& input, const OptionalTensor& weight, con
     mean = values_of(running_mean, n, 0);
     var = values_of(running_var, n, 1);
   }
-  Values scale = values_of(weight, n, 1), shift = values_of(bias, n, 0);
   for (size_t i = 0; i < invstd.size(); ++i) {
     invstd[i] = inverse_std(var[i], eps);
     scale[i] *= invstd[i];
     shift[i] -= mean[i] * scale[i];
   }
-  Tensor y = apply_affine(c, scale, shift, false, op);
+  if (!y) y = apply_affine(c, scale, shift, false, op);
   if (!training) return {y, empty(none, value), empty(none, value)};
   return {y, to_tensor(mean, value), to_tensor(invstd, value)};
 }
@@ -488,6 +553,14 @@ Tensor3 batch_norm_backward(const Tensor& grad, const Tensor& input, const Optio
   }
   Tensor g = c.match(grad);
   Values sum, sum_x, scale = values_of(weight, n, 1), slope(mean.size(), 0), shift(mean.size(), 0);
+  // What stays in the caches is read faster in the order of memory.
+  if (training && c.fuses_batch() && too_large_for_caches(g)) {
+    Values line_sum, line_sum_h;
+    Tensor dx =
+        normalize_groups_backward(c.batch_args(scale, eps), g, c.x, mean, invstd, line_sum, line_sum_h, op);
+    return {dx, to_tensor(sum_of_parts(line_sum_h, mean.size()), parameters),
+            to_tensor(sum_of_parts(line_sum, mean.size()), parameters)};
+  }
   gradient_sums(c, g, mean, false, sum, sum_x, op);
   const double count = static_cast<double>(c.per_channel());
   for (size_t i = 0; i < mean.size(); ++i) {
@@ -516,20 +589,14 @@ Tensor3 native_group_norm(const Tensor& input, const OptionalTensor& weight, con
     source = reshape(input, Dims{N, C, HxW});
   Groups gr(source, group, op);
   const Values w = values_of(weight, C, 1), b = values_of(bias, C, 0);
-  Tensor y = empty_like(gr.c.x);
+  Tensor y;
   if (input.numel() == 0) {
+    y = empty_like(gr.c.x);
     gr.mean.assign(static_cast<size_t>(N * group), 0);
     gr.rstd.assign(gr.mean.size(), inverse_std(0, eps));
   } else if (gr.fused()) {
-    gr.mean.resize(static_cast<size_t>(N * group));
-    gr.rstd.resize(gr.mean.size());
-    GroupNormArgs a = gr.args(w, eps);
-    a.bias = b.data();
-    a.y = y.data();
-    a.stream = too_large_for_caches(y);
-    a.mean = gr.mean.data();
-    a.rstd = gr.rstd.data();
-    kernel_for(cpu_kernels().norm.groups, op, input.dtype())(a);
+    y = normalize_groups(gr.args(w, eps), gr.c.x, b, gr.mean, gr.rstd, op);
+    for (auto& v : gr.rstd) v = inverse_std(v, eps);
   } else {
     gr.statistics(eps, op);
     Values scale(static_cast<size_t>(gr.lines())), shift(scale.size());
@@ -573,18 +640,7 @@ Tensor3 group_norm_backward(const Tensor& grad, const Tensor& input, const Optio
     gr.rstd = values_of(rstd, gr.sets * group, 1);
   }
   if (gr.fused()) {
-    Tensor dx = empty_like(gr.c.x);
-    GroupNormArgs a = gr.args(w, eps);
-    a.grad = g.data();
-    a.y = dx.data();
-    a.stream = too_large_for_caches(dx);
-    if (exact) {
-      a.mean = gr.mean.data();
-      a.rstd = gr.rstd.data();
-    }
-    a.sum_grad = sum.data();
-    a.sum_grad_h = sum_x.data();
-    kernel_for(cpu_kernels().norm.groups_backward, op, input.dtype())(a);
+    Tensor dx = normalize_groups_backward(gr.args(w, eps), g, gr.c.x, gr.mean, gr.rstd, sum, sum_x, op);
     for (size_t l = 0; l < sum.size(); ++l) {
       const size_t channel = gr.channel_of(static_cast<int64_t>(l));
       dw[channel] += sum_x[l];

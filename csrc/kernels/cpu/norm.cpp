@@ -1,62 +1,33 @@
 // Row norms read a row three times while it lies in L1 or L2: its mean, its variance about that mean, the
-// result; group norms do the same with a group. The channel kernels are single passes over memory.
+// result. The channel kernels are single passes over memory.
 #include "kernels/norm.h"
 
-#include "core/parallel.h"
 #include "core/scratch.h"
 #include "kernels/cpu/gemm_pack.h"
 #include "kernels/cpu/lane_row.h"
-#include "kernels/cpu/rows.h"
-#include "kernels/cpu/stream.h"
+#include "kernels/cpu/norm_parts.h"
 
 namespace ctorch::CT_ISA {
+
+void fill_norm_groups(NormTable& table);
+
 namespace {
 
-constexpr int64_t kLeastWork = 16384;  // elements that are worth handing to a thread
-constexpr int64_t kSumRun = 8192;      // elements whose sum is kept in the lanes' own precision
-constexpr int64_t kTasks = 64;         // parts into which sums over rows are cut, for any number of threads
-
-constexpr CT_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-constexpr CT_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+constexpr int64_t kTasks = 64;  // parts into which sums over rows are cut, for any number of threads
 
 template <class T>
 struct Row {
   using V = acc_t<T>;
+  V mean, rstd;
 
-  static CT_INLINE double sum(const T* x, int64_t n) {
-    double total = 0;
-    for (int64_t i = 0; i < n; i += kSumRun) {
-      Lanes<V> s(0);
-      read_lanes(x + i, least(kSumRun, n - i), 0, [&](const T* p) __attribute__((always_inline)) {
-        for (int j = 0; j < kRowLanes; ++j) s[j] += widen(p[j]);
-      });
-      total += s.sum();
-    }
-    return total;
+  CT_INLINE Row(V m, V r) : mean(m), rstd(r) {}
+  CT_INLINE Row(const T* x, int64_t n, double eps, bool centre) {
+    const Statistics<T> s(Pieces<T>{x, 1, n, n}, centre);
+    mean = static_cast<V>(s.mean);
+    rstd = s.rstd(eps);
   }
-  // Sums of x - centre and of its square.
-  static CT_INLINE void distances(const T* x, int64_t n, V centre, double& sum, double& squares) {
-    for (int64_t i = 0; i < n; i += kSumRun) {
-      Lanes<V> s(0), q(0);
-      const int64_t run = least(kSumRun, n - i), whole = run / kRowLanes * kRowLanes;
-      for (int64_t k = 0; k < whole; k += kRowLanes) {
-        for (int j = 0; j < kRowLanes; ++j) {
-          const V d = widen(x[i + k + j]) - centre;
-          s[j] += d;
-          q[j] += d * d;
-        }
-      }
-      for (int64_t k = whole; k < run; ++k) {
-        const V d = widen(x[i + k]) - centre;
-        s[static_cast<int>(k - whole)] += d;
-        q[static_cast<int>(k - whole)] += d * d;
-      }
-      sum += s.sum();
-      squares += q.sum();
-    }
-  }
-  static CT_INLINE void write(const T* CT_RESTRICT x, int64_t n, V mean, V rstd, const T* CT_RESTRICT w,
-                              const T* CT_RESTRICT b, T* CT_RESTRICT y) {
+  CT_INLINE void write(const T* CT_RESTRICT x, int64_t n, const T* CT_RESTRICT w, const T* CT_RESTRICT b,
+                       T* CT_RESTRICT y) const {
     if (w && b) {
       for (int64_t i = 0; i < n; ++i)
         y[i] = narrow<T>((widen(x[i]) - mean) * rstd * widen(w[i]) + widen(b[i]));
@@ -67,33 +38,6 @@ struct Row {
     } else {
       for (int64_t i = 0; i < n; ++i) y[i] = narrow<T>((widen(x[i]) - mean) * rstd);
     }
-  }
-};
-
-template <class T>
-struct RowStatistics {
-  acc_t<T> mean, rstd;
-
-  CT_INLINE RowStatistics(acc_t<T> m, acc_t<T> r) : mean(m), rstd(r) {}
-  // Run by run, each read once, but the first. Runs are joined as in reduce_moments.cpp.
-  CT_INLINE RowStatistics(const T* x, int64_t n, double eps, bool centre) {
-    using V = acc_t<T>;
-    double whole_mean = 0, whole_m2 = 0;
-    for (int64_t start = 0; start < n; start += kSumRun) {
-      const int64_t run = least(kSumRun, n - start);
-      const double count = static_cast<double>(run), share = count / static_cast<double>(start + run);
-      // Of a later run, the mean so far is near enough: where it is far off, what that costs is little beside
-      // the distance between the runs, which counts into the whole.
-      const V near = !centre ? V(0) : static_cast<V>(start ? whole_mean : Row<T>::sum(x, run) / count);
-      double sum = 0, squares = 0;
-      Row<T>::distances(x + start, run, near, sum, squares);
-      // What the rounded mean misses is put right, in the mean and in the variance.
-      const double miss = centre ? sum / count : 0.0, delta = centre ? near + miss - whole_mean : 0.0;
-      whole_mean += delta * share;
-      whole_m2 += squares - sum * miss + delta * delta * static_cast<double>(start) * share;
-    }
-    mean = static_cast<V>(whole_mean);
-    rstd = static_cast<V>(1 / __builtin_sqrt(whole_m2 / static_cast<double>(n) + eps));
   }
 };
 
@@ -224,8 +168,8 @@ void rows(const RowNormArgs& a) {
   parallel_for(done, a.rows, most(1, kLeastWork / a.n), [&](int64_t from, int64_t to) {
     for (int64_t r = from; r < to; ++r) {
       const T* p = x + r * a.n;
-      const RowStatistics<T> s(p, a.n, a.eps, a.centre);
-      Row<T>::write(p, a.n, s.mean, s.rstd, w, b, static_cast<T*>(a.y) + r * a.n);
+      const Row<T> s(p, a.n, a.eps, a.centre);
+      s.write(p, a.n, w, b, static_cast<T*>(a.y) + r * a.n);
       if (a.mean) static_cast<T*>(a.mean)[r] = narrow<T>(s.mean);
       if (a.rstd) static_cast<T*>(a.rstd)[r] = narrow<T>(s.rstd);
     }
@@ -259,10 +203,9 @@ void rows_backward(const RowNormBackwardArgs& a) {
       for (; r < end; ++r) {
         const T* CT_RESTRICT x = static_cast<const T*>(a.x) + r * n;
         const T* CT_RESTRICT g = static_cast<const T*>(a.grad) + r * n;
-        const RowStatistics<T> s =
-            a.rstd ? RowStatistics<T>(a.centre ? widen(static_cast<const T*>(a.mean)[r]) : V(0),
-                                      widen(static_cast<const T*>(a.rstd)[r]))
-                   : RowStatistics<T>(x, n, a.eps, a.centre);
+        const Row<T> s = a.rstd ? Row<T>(a.centre ? widen(static_cast<const T*>(a.mean)[r]) : V(0),
+                                         widen(static_cast<const T*>(a.rstd)[r]))
+                                : Row<T>(x, n, a.eps, a.centre);
         const V mean = s.mean, rstd = s.rstd;
         if (sums) {
           for (int64_t i = 0; i < n; ++i) {
@@ -315,22 +258,6 @@ void rows_backward(const RowNormBackwardArgs& a) {
   }
   for (int64_t i = 0; a.dweight && i < n; ++i) static_cast<T*>(a.dweight)[i] = narrow<T>(total[i]);
   for (int64_t i = 0; a.dbias && i < n; ++i) static_cast<T*>(a.dbias)[i] = narrow<T>(total[n + i]);
-}
-
-// y[i] = value(i); past the caches by way of runs that end at lines of theirs.
-template <class T, class Value>
-CT_INLINE void write_line(T* CT_RESTRICT y, int64_t n, bool past_caches, Value value) {
-  constexpr int64_t size = sizeof(T), run = 1024 / size;
-  if (!past_caches || n < run) {
-    for (int64_t i = 0; i < n; ++i) y[i] = narrow<T>(value(i));
-    return;
-  }
-  alignas(64) T results[run];
-  for (int64_t i = 0, count; i < n; i += count) {
-    count = least(n - i, run - static_cast<int64_t>(reinterpret_cast<uintptr_t>(y + i) % 64) / size);
-    for (int64_t k = 0; k < count; ++k) results[k] = narrow<T>(value(i + k));
-    stream(y + i, results, count * size);
-  }
 }
 
 // line(offset, coefficient, length) for every (sample, channel) where inner > 1, and for every sample as a
@@ -397,30 +324,6 @@ void affine_backward(const ChannelArgs& a) {
           return widen(d[i]) * scale[c + i] + (widen(p[i]) - mean[c + i]) * slope[c + i] + shift[c + i];
         });
       });
-}
-
-template <class T>
-CT_INLINE void line_sums(const T* CT_RESTRICT x, const T* CT_RESTRICT g, int64_t n, acc_t<T> centre,
-                         double& sum, double& sum_x) {
-  using V = acc_t<T>;
-  for (int64_t start = 0; start < n; start += kSumRun) {
-    Lanes<V> s(0), sx(0);
-    const int64_t end = least(n, start + kSumRun), whole = start + (end - start) / kRowLanes * kRowLanes;
-    for (int64_t i = start; i < whole; i += kRowLanes) {
-      for (int j = 0; j < kRowLanes; ++j) {
-        const V d = widen(g[i + j]);
-        s[j] += d;
-        sx[j] += d * (widen(x[i + j]) - centre);
-      }
-    }
-    for (int64_t i = whole; i < end; ++i) {
-      const V d = widen(g[i]);
-      s[static_cast<int>(i - whole)] += d;
-      sx[static_cast<int>(i - whole)] += d * (widen(x[i]) - centre);
-    }
-    sum += s.sum();
-    sum_x += sx.sum();
-  }
 }
 
 // Of (samples, channels), per channel, or with per_sample per channel and `repeat` consecutive rows: blocks
@@ -503,84 +406,21 @@ void sums(const ChannelArgs& a) {
   column_sums<T>(a);
 }
 
-// ---- groups
-// --------------------------------------------------------------------------------------------------
-
-// Of samples x groups in row-major memory; a group lies in one piece, and mostly in the L2.
-template <class T>
-void groups(const GroupNormArgs& a) {
-  using V = acc_t<T>;
-  const int64_t n = a.per_group * a.inner, channels = a.groups * a.per_group;
-  const int64_t lines = a.samples * a.groups;
-  parallel_for(0, lines, most(1, kLeastWork / n), [&](int64_t from, int64_t to) {
-    for (int64_t line = from; line < to; ++line) {
-      const T* CT_RESTRICT x = static_cast<const T*>(a.x) + line * n;
-      T* CT_RESTRICT y = static_cast<T*>(a.y) + line * n;
-      const RowStatistics<T> s(x, n, a.eps, true);
-      a.mean[line] = s.mean;
-      a.rstd[line] = s.rstd;
-      for (int64_t k = 0; k < a.per_group; ++k, x += a.inner, y += a.inner) {
-        const int64_t c = line * a.per_group % channels + k;
-        const V scale = static_cast<V>(a.weight[c] * s.rstd), shift = static_cast<V>(a.bias[c]);
-        write_line(y, a.inner, a.stream, [=](int64_t i) { return (widen(x[i]) - s.mean) * scale + shift; });
-      }
-    }
-    if (a.stream) stream_end();
-  });
-}
-
-// With h = (x - mean) rstd: dx = rstd (grad w - mean(grad w) - h mean(grad w h)), means over the group. Reads
-// both operands from memory once: all that follows finds them in the L2.
-template <class T>
-void groups_backward(const GroupNormArgs& a) {
-  using V = acc_t<T>;
-  const int64_t n = a.per_group * a.inner, channels = a.groups * a.per_group;
-  const int64_t lines = a.samples * a.groups;
-  parallel_for(0, lines, most(1, kLeastWork / n), [&](int64_t from, int64_t to) {
-    for (int64_t line = from; line < to; ++line) {
-      const T* CT_RESTRICT x = static_cast<const T*>(a.x) + line * n;
-      const T* CT_RESTRICT g = static_cast<const T*>(a.grad) + line * n;
-      T* CT_RESTRICT y = static_cast<T*>(a.y) + line * n;
-      const RowStatistics<T> s =
-          a.mean ? RowStatistics<T>(static_cast<V>(a.mean[line]), static_cast<V>(a.rstd[line]))
-                 : RowStatistics<T>(x, n, a.eps, true);
-      const double* w = a.weight + line * a.per_group % channels;
-      double weighted = 0, weighted_x = 0;
-      for (int64_t k = 0; k < a.per_group; ++k) {
-        double sum = 0, sum_x = 0;
-        line_sums(x + k * a.inner, g + k * a.inner, a.inner, s.mean, sum, sum_x);
-        weighted += w[k] * sum;
-        weighted_x += w[k] * sum_x;
-        a.sum_grad[line * a.per_group + k] = sum;
-        a.sum_grad_h[line * a.per_group + k] = sum_x * s.rstd;
-      }
-      const double r = s.rstd, count = static_cast<double>(n);
-      const V slope = static_cast<V>(-weighted_x * r * r * r / count),
-              shift = static_cast<V>(-weighted * r / count);
-      for (int64_t k = 0; k < a.per_group; ++k, x += a.inner, g += a.inner, y += a.inner) {
-        const V scale = static_cast<V>(w[k] * r);
-        write_line(y, a.inner, a.stream,
-                   [=](int64_t i) { return widen(g[i]) * scale + (widen(x[i]) - s.mean) * slope + shift; });
-      }
-    }
-    if (a.stream) stream_end();
-  });
-}
-
 template <class... Ts>
 void fill_types(NormTable& table, TypeList<Ts...>) {
   ((table.rows[static_cast<int>(dtype_of<Ts>)] = &rows<Ts>,
     table.rows_backward[static_cast<int>(dtype_of<Ts>)] = &rows_backward<Ts>,
     table.affine[static_cast<int>(dtype_of<Ts>)] = &affine<Ts>,
     table.affine_backward[static_cast<int>(dtype_of<Ts>)] = &affine_backward<Ts>,
-    table.sums[static_cast<int>(dtype_of<Ts>)] = &sums<Ts>,
-    table.groups[static_cast<int>(dtype_of<Ts>)] = &groups<Ts>,
-    table.groups_backward[static_cast<int>(dtype_of<Ts>)] = &groups_backward<Ts>),
+    table.sums[static_cast<int>(dtype_of<Ts>)] = &sums<Ts>),
    ...);
 }
 
 }  // namespace
 
-void fill_norm(NormTable& table) { fill_types(table, Floats{}); }
+void fill_norm(NormTable& table) {
+  fill_types(table, Floats{});
+  fill_norm_groups(table);
+}
 
 }  // namespace ctorch::CT_ISA
