@@ -51,8 +51,7 @@ struct PlainFilter {
   }
 };
 
-// The gradient as the sum of chunks, each of some of the images. Of Format, what it lays out images by, and
-// store().
+// The gradient as the sum of chunks, each of some of the images. Of Format, the types, and store().
 template <class Format>
 class FilterChunks {
   using T = typename Format::Input;
@@ -83,9 +82,10 @@ class FilterChunks {
   const int64_t* image_offset() const { return image_offset_; }
 
   // sum(group, from, to, sums) writes the sums over images [from, to), at least one: a row of width() of them
-  // for each (channel, tap). Loops in it are shared by all threads where chunks are taken in turn.
-  template <class Sum>
-  void run(Sum&& sum) const {
+  // for each (channel, tap). Loops in it are shared by all threads where chunks are taken in turn. Unless
+  // they are usable() then, nothing is written.
+  template <class Sum, class Usable>
+  void run(Sum&& sum, Usable&& usable) const {
     if (depth_ == 0 || p_.cols == 0) return;
     Scratch partial(static_cast<size_t>(chunks_ * p_.groups * depth_ * width_) * sizeof(S));
     S* sums = partial.as<S>();
@@ -108,19 +108,19 @@ class FilterChunks {
     } else {
       some(0, tasks);
     }
-    add(sums);
+    if (usable()) add(sums);
   }
 
-  // `count` images of a group from image n on.
-  template <class Point>
-  void lay_out(Point* to, int64_t group, int64_t n, int64_t count) const {
+  // `count` images of a group from image n on: lay_out_channel(at, x, c) takes channel c of x, which is the
+  // one `at` of them.
+  template <class Channel>
+  void lay_out(int64_t group, int64_t n, int64_t count, Channel&& lay_out_channel) const {
     const TapLayout& l = p_.layout;
     const int64_t grain = std::max<int64_t>(1, kPackGrain / (l.channel + 1));
     parallel_for(0, count * l.channels, grain, [&](int64_t begin, int64_t end) {
       for (int64_t c = begin; c < end; ++c) {
-        const int64_t at = c / l.channels, channel = c % l.channels;
-        Format::lay_out_channel(p_, to + at * l.size(), p_.x + (n + at) * p_.x_image + group * p_.x_group,
-                                channel);
+        const int64_t at = c / l.channels;
+        lay_out_channel(at, p_.x + (n + at) * p_.x_image + group * p_.x_group, c % l.channels);
       }
     });
   }
@@ -210,7 +210,8 @@ class FilterGradient {
   }
 
   void run() const {
-    chunks_.run([&](int64_t group, int64_t from, int64_t to, S* sums) { chunk_sum(group, from, to, sums); });
+    chunks_.run([&](int64_t group, int64_t from, int64_t to, S* sums) { chunk_sum(group, from, to, sums); },
+                [] { return true; });
   }
 
  private:
@@ -224,7 +225,9 @@ class FilterGradient {
     bool whole = true;
     for (int64_t n = from; n < to; n += block_images_) {
       const int64_t images = std::min(block_images_, to - n);
-      chunks_.lay_out(image, group, n, images);
+      chunks_.lay_out(group, n, images, [&](int64_t at, const T* x, int64_t channel) {
+        Format::lay_out_channel(p_, image + at * size, x, channel);
+      });
       for (int64_t sheet = 0; sheet < l_.axis[0].grid; ++sheet) {
         for (int64_t row = 0; row < l_.axis[1].grid; row += block_rows_) {
           const int64_t rows = std::min(block_rows_, l_.axis[1].grid - row);

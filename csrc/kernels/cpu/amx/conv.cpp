@@ -63,22 +63,48 @@ void backward_x(const ConvArgs& g) { run(g, true); }
 
 bool takes(const ConvArgs& g, bool backward) { return on_tiles(g, backward) || g_plain.takes(g, backward); }
 
-// The gradient of a bfloat16 filter: not where most of a tile would be empty, nor for so few rows that tiles
-// would take as long as the packing of y for them.
-bool filter_on_tiles(const ConvArgs& g) {
-  if (g.dtype != DType::bfloat16) return false;
-  return with_filter_product<BFloat16>(g, {}, [](const FilterProduct<BFloat16>& p) {
-    constexpr int64_t kFewestColumns = 8, kLeastDepth = 24;
-    const int64_t depth = p.layout.depth(), points = p.batch * p.layout.points();
-    return p.cols >= kFewestColumns && depth >= kLeastDepth && points >= kStep &&
-           p.groups * p.cols * depth * points >= kLeastWork;
-  });
+// The gradient of a filter: not where most of a tile would be empty, nor for so few rows that tiles would
+// take as long as the packing of y for them. Packing of floats takes three times as long: by cycles
+// that are counted, not measured, tiles must beat multiply-adds by some margin, and Winograd's method where
+// the level below would take it (by a margin of its own, see WinogradFilterGradient).
+template <class T>
+bool filter_wins(const FilterProduct<T>& p) {
+  constexpr int64_t kFewestColumns = 8, kLeastDepth = 24;
+  constexpr double kLeastGain = 1.2, kWinogradGain = 1.3;
+  const TapLayout& l = p.layout;
+  const int64_t points = p.batch * l.points();
+  if (p.cols < kFewestColumns || l.depth() < kLeastDepth || points < kStep ||
+      p.groups * p.cols * l.depth() * points < kLeastWork)
+    return false;
+  if constexpr (std::is_same_v<T, float>) {
+    const double gain = TileFilterGradient<T>(p).gain();
+    const WinogradTiles tiles(l, p.batch);
+    return gain >= kLeastGain &&
+           !winograd_wins(l, tiles, WinogradTerms(l, tiles), p.cols, points, std::max(gain, kWinogradGain));
+  }
+  return true;
 }
-bool takes_backward_w(const ConvArgs& g) { return filter_on_tiles(g) || g_plain.takes_backward_w(g); }
-void backward_w(const ConvArgs& g) {
-  if (!filter_on_tiles(g)) return g_plain.backward_w(g);
+template <class T>
+bool filter_on_tiles(const ConvArgs& g) {
+  return with_filter_product<T>(g, {}, filter_wins<T>);
+}
+// False, and nothing written, where it does not go on tiles.
+template <class T>
+bool filter_by_tiles(const ConvArgs& g) {
+  if (!filter_on_tiles<T>(g)) return false;
   FlushDenormals flush;
-  with_filter_product<BFloat16>(g, {}, [](const FilterProduct<BFloat16>& p) { TileFilterGradient(p).run(); });
+  return with_filter_product<T>(g, {},
+                                [](const FilterProduct<T>& p) { return TileFilterGradient<T>(p).run(); });
+}
+
+bool takes_backward_w(const ConvArgs& g) {
+  return g_plain.takes_backward_w(g) || (g.dtype == DType::bfloat16 && filter_on_tiles<BFloat16>(g));
+}
+void backward_w(const ConvArgs& g) {
+  const bool done = g.dtype == DType::bfloat16  ? filter_by_tiles<BFloat16>(g)
+                    : g.dtype == DType::float32 ? filter_by_tiles<float>(g)
+                                                : false;
+  if (!done) g_plain.backward_w(g);
 }
 
 ConvForm form(const ConvArgs& g, bool backward) {

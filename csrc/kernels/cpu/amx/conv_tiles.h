@@ -6,64 +6,12 @@
 // image_offset[k]. Columns are the points of all images, without the gaps between rows and images.
 #pragma once
 
-#include <atomic>
-
-#include "kernels/cpu/amx/gemm_split.h"
+#include "kernels/cpu/amx/conv_pieces.h"
 #include "kernels/cpu/amx/panel_sums.h"
-#include "kernels/cpu/avx512_bf16/conv_pairs.h"
 #include "kernels/cpu/conv_forward.h"
 
 namespace ctorch::CT_ISA {
 namespace {
-
-// How images and filters of type T become pairs. points() writes pairs of `count` points, `pitch` apart, of
-// two rows, of which the second may be missing (null), in pieces that lie `piece` apart.
-template <class T>
-struct TapPieces;
-
-template <>
-struct TapPieces<BFloat16> {
-  static constexpr int kPieces = 1;
-  static constexpr int64_t kBlockSteps = 16;
-  static constexpr float kScale = 1;  // of the numbers
-  static CT_INLINE void points(Pair* to, int64_t /* piece */, const BFloat16* first, const BFloat16* second,
-                               int64_t pitch, int64_t count, Bits& /* largest */) {
-    pair_points(to, first, second, pitch, count);
-  }
-  static bool fit(float, float, int64_t) { return true; }
-  static CT_INLINE void store(BFloat16* y, Floats sums, int64_t count) { store_rounded(y, sums, count); }
-};
-
-template <>
-struct TapPieces<float> {
-  static constexpr int kPieces = 3;
-  static constexpr int64_t kBlockSteps = 8;
-  static constexpr float kScale = kSplitScale;
-  static CT_INLINE void points(Pair* to, int64_t piece, const float* first, const float* second,
-                               int64_t pitch, int64_t count, Bits& largest) {
-    for (int64_t i = 0; i < count; i += kTile) {
-      const int64_t n = std::min(kTile, count - i);
-      Bits pieces[kPieces];
-      split_pairs<kPieces>(load(first + i * pitch, pitch, n),
-                           second ? load(second + i * pitch, pitch, n) : Floats{}, pieces, largest);
-#pragma GCC unroll 3
-      for (int p = 0; p < kPieces; ++p) store_partial(to + p * piece + i, pieces[p], n);
-    }
-  }
-  static bool fit(float image, float filter, int64_t k) { return fit_for_tiles(image, filter, k); }
-  static CT_INLINE void store(float* y, Floats sums, int64_t count) {
-    count < kTile ? store_partial(y, sums, count) : store_vector(y, sums);
-  }
-
- private:
-  static CT_INLINE Floats load(const float* p, int64_t pitch, int64_t count) {
-    if (pitch == 1) return load_partial(p, count);
-    if (pitch == 2) return load_evens(p, count);
-    Floats v = {};
-    for (int64_t l = 0; l < count; ++l) v[l] = p[l * pitch];
-    return v;
-  }
-};
 
 template <class T>
 class TileConvolution {
@@ -192,7 +140,7 @@ class TileConvolution {
 
   // The greatest magnitude of images [first, first + images) of a group.
   float lay_out_images(Pair* to, int64_t group, int64_t first, int64_t images) const {
-    std::atomic<uint32_t> largest = 0;
+    SharedLargest largest;
     const int64_t grain = std::max<int64_t>(1, kPackGrain / (2 * l_.channel + 1));
     parallel_for(0, images * l_.channels, grain, [&](int64_t from, int64_t end) {
       Bits seen = {};
@@ -202,12 +150,9 @@ class TileConvolution {
                      p_.x + (first + image) * p_.x_image + group * p_.x_group + 2 * pair * p_.x_channel, pair,
                      seen);
       }
-      const auto found = bit_cast<uint32_t>(greatest(&seen, 1));
-      uint32_t before = largest.load();
-      while (before < found && !largest.compare_exchange_weak(before, found)) {
-      }
+      largest.see(seen);
     });
-    return bit_cast<float>(largest.load());
+    return largest.value();
   }
 
   void lay_out_pair(Pair* to, const T* x, int64_t pair, Bits& largest) const {

@@ -78,23 +78,6 @@ struct HalfFilter {
   static CT_INLINE void store(BFloat16* w, Simd<float>::Vector v, int64_t count) {
     store_rounded(w, v, count);
   }
-
- private:
-  // `count` elements, `pitch` apart.
-  static void copy_halves(BFloat16* to, const BFloat16* from, int64_t pitch, int64_t count) {
-    constexpr int64_t lanes = kLanes<Pair>;
-    if (pitch == 1) {
-      std::memcpy(to, from, static_cast<size_t>(count) * sizeof(BFloat16));
-    } else if (pitch == 2) {
-      for (int64_t i = 0; i < count; i += lanes) {
-        const int64_t n = std::min(lanes, count - i);
-        const auto halves = reinterpret_cast<__m512i>(load_lower_halves<2>(from + 2 * i, n));
-        _mm512_mask_cvtepi32_storeu_epi16(to + i, static_cast<__mmask16>((1u << n) - 1), halves);
-      }
-    } else {
-      for (int64_t i = 0; i < count; ++i) to[i] = from[i * pitch];
-    }
-  }
 };
 
 // The gradient of the result is packed in pairs of points.

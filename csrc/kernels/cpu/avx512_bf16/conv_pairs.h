@@ -1,4 +1,4 @@
-// Rows of pairs of two channels of bfloat16, for convolutions.
+// Rows of bfloat16, and of pairs of two channels, for convolutions.
 #pragma once
 
 #include "kernels/cpu/avx512_bf16/pairs.h"
@@ -39,6 +39,27 @@ CT_INLINE void pair_points(Pair* to, const BFloat16* first, const BFloat16* seco
   if (pitch == 2) return pair_rows<2>(to, first, second, count);
   for (int64_t i = 0; i < count; ++i)
     to[i] = pair_of(first[i * pitch], second ? second[i * pitch] : BFloat16{});
+}
+
+// The lower halves of `count` lanes.
+CT_INLINE void store_lower_halves(BFloat16* to, Simd<Pair>::Vector halves, int64_t count) {
+  _mm512_mask_cvtepi32_storeu_epi16(to, static_cast<__mmask16>((1u << count) - 1),
+                                    reinterpret_cast<__m512i>(halves));
+}
+
+// `count` points that are `pitch` apart.
+inline void copy_halves(BFloat16* to, const BFloat16* from, int64_t pitch, int64_t count) {
+  constexpr int64_t lanes = kLanes<Pair>;
+  if (pitch == 1) {
+    std::memcpy(to, from, static_cast<size_t>(count) * sizeof(BFloat16));
+  } else if (pitch == 2) {
+    for (int64_t i = 0; i < count; i += lanes) {
+      const int64_t n = std::min(lanes, count - i);
+      store_lower_halves(to + i, load_lower_halves<2>(from + 2 * i, n), n);
+    }
+  } else {
+    for (int64_t i = 0; i < count; ++i) to[i] = from[i * pitch];
+  }
 }
 
 }  // namespace
