@@ -3,8 +3,8 @@
 // request that they fit closely.
 //
 // What the cache may hold is bounded by what the process has needed before: the memory held never exceeds the
-// greatest amount that was in use at one time by more than slack(), so that a training job peaks where it
-// would without a cache.
+// greatest amount that was in use at one time by more than slack(), so that a training job peaks not far
+// above where it would without a cache.
 #include "core/allocator.h"
 
 #include <pthread.h>
@@ -31,10 +31,10 @@ namespace {
 // waste more.
 constexpr size_t kWastePart = 8;
 // What the caches may hold above the greatest amount ever in use: enough that a job whose sizes vary from
-// step to step does not map and unmap all the time, little next to the job itself and to the libraries that a
-// Python process loads.
+// layer to layer does not map and unmap all the time. A training step of ResNet-18 has 320 MB in use and
+// needs 140 more; with 64 it took 8 % longer.
 constexpr int64_t slack(int64_t most_in_use) {
-  return std::clamp(most_in_use / 4, int64_t{16} << 20, int64_t{64} << 20);
+  return std::clamp(most_in_use / 2, int64_t{16} << 20, int64_t{256} << 20);
 }
 // Blocks that nobody took for so long go back to the system at the next call.
 constexpr auto kIdleTime = std::chrono::seconds(10);
