@@ -73,9 +73,8 @@ struct Clamp : Ternary {  // nan stays; the upper bound wins where the bounds cr
   using Types = RealTypes;
   template <class T>
   CT_FORMULA T operator()(T x, T low, T high) const {
-    T y = x < low || is_nan(low) ? low : x;
-    y = y > high || is_nan(high) ? high : y;
-    return is_nan(x) ? x : y;
+    const T y = x < low || is_nan(low) ? low : x;
+    return y > high || is_nan(high) ? high : y;
   }
 };
 
