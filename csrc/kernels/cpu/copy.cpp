@@ -50,11 +50,16 @@ void half_to_float(void* to_bytes, const void* from_bytes, int64_t n) {
   for (; i + 16 <= n; i += 16)
     _mm512_storeu_ps(to + i, _mm512_maskz_cvtph_ps(
                                  0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i))));
-#elif defined(__F16C__)
+  if (const auto rest = static_cast<__mmask16>((1u << (n - i)) - 1))
+    _mm512_mask_storeu_ps(to + i, rest,
+                          _mm512_maskz_cvtph_ps(rest, _mm256_maskz_loadu_epi16(rest, from + i)));
+#else
+#if defined(__F16C__)
   for (; i + 8 <= n; i += 8)
     _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i))));
 #endif
   for (; i < n; ++i) to[i] = float16_to_float(from[i]);
+#endif
 }
 
 void float_to_half(void* to_bytes, const void* from_bytes, int64_t n) {
@@ -65,12 +70,18 @@ void float_to_half(void* to_bytes, const void* from_bytes, int64_t n) {
   for (; i + 16 <= n; i += 16)
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i),
                         _mm512_maskz_cvtps_ph(0xffff, _mm512_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
-#elif defined(__F16C__)
+  if (const auto rest = static_cast<__mmask16>((1u << (n - i)) - 1))
+    _mm256_mask_storeu_epi16(
+        to + i, rest,
+        _mm512_maskz_cvtps_ph(rest, _mm512_maskz_loadu_ps(rest, from + i), _MM_FROUND_TO_NEAREST_INT));
+#else
+#if defined(__F16C__)
   for (; i + 8 <= n; i += 8)
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i),
                      _mm256_cvtps_ph(_mm256_loadu_ps(from + i), _MM_FROUND_TO_NEAREST_INT));
 #endif
   for (; i < n; ++i) to[i] = float_to_float16(from[i]);
+#endif
 }
 
 void bfloat_to_float(void* to_bytes, const void* from_bytes, int64_t n) {

@@ -74,10 +74,18 @@ CT_INLINE typename Simd<S>::Vector load_convert(const T* p) {
   if constexpr (sizeof(T) == sizeof(S)) {
     return load_vector(reinterpret_cast<const S*>(p));
   } else if constexpr (std::is_same_v<T, BFloat16>) {
-    typedef uint16_t Bits __attribute__((vector_size(kVectorBytes / 2), aligned(2), may_alias));
     typedef uint32_t Wide __attribute__((vector_size(kVectorBytes)));
-    return reinterpret_cast<typename Simd<S>::Vector>(
-        __builtin_convertvector(*reinterpret_cast<const Bits*>(p), Wide) << 16);
+#if defined(__AVX512F__)  // GCC makes two halves of the conversion and puts them together
+    const auto wide = reinterpret_cast<Wide>(
+        _mm512_maskz_cvtepu16_epi32(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
+#elif defined(__AVX2__)
+    const auto wide =
+        reinterpret_cast<Wide>(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+#else
+    typedef uint16_t Bits __attribute__((vector_size(kVectorBytes / 2), aligned(2), may_alias));
+    const Wide wide = __builtin_convertvector(*reinterpret_cast<const Bits*>(p), Wide);
+#endif
+    return reinterpret_cast<typename Simd<S>::Vector>(wide << 16);
 #if defined(__AVX512F__)
   } else if constexpr (std::is_same_v<T, Half>) {
     return reinterpret_cast<typename Simd<S>::Vector>(
@@ -97,11 +105,27 @@ CT_INLINE typename Simd<S>::Vector load_convert(const T* p) {
 // kLanes<float> elements, rounded to nearest even.
 CT_INLINE void store_converted(BFloat16* p, Simd<float>::Vector v) {
   typedef uint32_t Wide __attribute__((vector_size(kVectorBytes)));
-  typedef uint16_t Narrow __attribute__((vector_size(kVectorBytes / 2), aligned(2), may_alias));
   const auto bits = reinterpret_cast<Wide>(v);
   const Wide rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16, quiet_nan = Wide{} + 0x7fc0u;
-  *reinterpret_cast<Narrow*>(p) =
-      __builtin_convertvector((bits & 0x7fffffffu) > 0x7f800000u ? quiet_nan : rounded, Narrow);
+  const Wide result = v != v ? quiet_nan : rounded;
+#if defined(__AVX512F__)  // of which GCC makes two halves, too
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                      _mm512_maskz_cvtepi32_epi16(0xffff, reinterpret_cast<__m512i>(result)));
+#else
+  typedef uint16_t Narrow __attribute__((vector_size(kVectorBytes / 2), aligned(2), may_alias));
+  *reinterpret_cast<Narrow*>(p) = __builtin_convertvector(result, Narrow);
+#endif
+}
+CT_INLINE void store_converted(Half* p, Simd<float>::Vector v) {
+#if defined(__AVX512F__)
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                      _mm512_maskz_cvtps_ph(0xffff, reinterpret_cast<__m512>(v), _MM_FROUND_TO_NEAREST_INT));
+#elif defined(__F16C__)
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                   _mm256_cvtps_ph(reinterpret_cast<__m256>(v), _MM_FROUND_TO_NEAREST_INT));
+#else
+  for (int64_t l = 0; l < kLanes<float>; ++l) p[l] = Half(v[l]);
+#endif
 }
 
 template <class S>
