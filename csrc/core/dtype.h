@@ -99,6 +99,7 @@ inline constexpr int64_t kItemSize[kNumDTypes] = {1, 1, 2, 4, 8, 2, 4, 8, 8, 16,
 constexpr int64_t item_size(DType dt) { return kItemSize[static_cast<int>(dt)]; }
 
 constexpr bool is_complex(DType dt) { return dt == DType::complex64 || dt == DType::complex128; }
+constexpr bool is_half(DType dt) { return dt == DType::float16 || dt == DType::bfloat16; }
 constexpr bool is_floating(DType dt) {
   return dt == DType::float32 || dt == DType::float64 || dt == DType::float16 || dt == DType::bfloat16;
 }

@@ -74,6 +74,8 @@ struct Reducer {
   // Join p[i * stride + j], j < n <= kShortRow, to totals[i], i < rows <= 16. May be null: row() does that,
   // too.
   void (*short_rows)(const void* p, int64_t rows, int64_t stride, int64_t n, void* totals) = nullptr;
+  // Where not null, row() and columns() take the floats that this makes of elements of a half type.
+  void (*widen)(const void* from, float* to, int64_t n) = nullptr;
 };
 
 struct ReduceTable {

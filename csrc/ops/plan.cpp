@@ -189,7 +189,6 @@ bool find_transposed(Geometry& g, int operand, int64_t item) {
 DType result_dtype(const Functor& f, DType common) {
   return f.result == Result::same ? common : f.result == Result::boolean ? DType::boolean : to_real(common);
 }
-bool is_half(DType dt) { return dt == DType::float16 || dt == DType::bfloat16; }
 DType compute_dtype(const Functor& f, DType common) {
   return !f.bits && is_half(common) ? DType::float32 : common;
 }

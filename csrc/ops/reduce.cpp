@@ -51,6 +51,12 @@ Tensor widened(const Tensor& t, bool for_sum) {
   return to_dtype(t, DType::int64);
 }
 
+// What to reduce where elements are to be taken as of `dtype`: half types as they are, if their totals, which
+// are of floats anyway, are only to be written as such.
+Tensor taken_as(const Tensor& input, DType dtype) {
+  return is_half(input.dtype()) && dtype == DType::float32 ? input : to_dtype(input, dtype);
+}
+
 // sum and prod: integers give int64 unless a dtype is asked for; a floating or bool dtype is that of the
 // computation.
 Tensor total(Reduce kind, const char* op, const Tensor& input, DimSet dims, bool keepdim, OptionalDType dtype,
@@ -65,7 +71,7 @@ Tensor total(Reduce kind, const char* op, const Tensor& input, DimSet dims, bool
     return reduce_to({logical, op}, input, dims, keepdim, wanted, identity, out);
   }
   if (floating(wanted))
-    return reduce_to({kind, op}, to_dtype(input, wanted), dims, keepdim, wanted, identity, out);
+    return reduce_to({kind, op}, taken_as(input, wanted), dims, keepdim, wanted, identity, out);
   Tensor source = widened(floating(input.dtype()) ? to_dtype(input, wanted) : input, kind == Reduce::sum);
   if (wanted == DType::int64) return reduce_to({kind, op}, source, dims, keepdim, wanted, identity, out);
   return deliver(reduce_to({kind, op}, source, dims, keepdim, DType::int64, identity, {}), wanted, out, op);
@@ -210,7 +216,7 @@ Tensor mean(const Tensor& input, OptionalDims dim, bool keepdim, OptionalDType d
   // As with sum(), a result given is computed in its own dtype.
   if (out && !dtype && can_cast(dt, out.target->dtype()))
     return mean(input, dim, keepdim, out.target->dtype(), out);
-  return reduce_to({Reduce::mean, "mean"}, to_dtype(input, dt), DimSet::of(input, dim, "mean"), keepdim, dt,
+  return reduce_to({Reduce::mean, "mean"}, taken_as(input, dt), DimSet::of(input, dim, "mean"), keepdim, dt,
                    kNaN, out);
 }
 

@@ -80,8 +80,11 @@ int64_t reduced_count(const Tensor& input, DimSet dims) {
 void run_reduction(const ReduceCall& call, const Tensor& input, DimSet dims, const Tensor& out0,
                    const Tensor& out1) {
   const auto& table = cpu_kernels().reduce;
-  const Reducer& reducer = table.get(call.kind, input.dtype());
+  Reducer reducer = table.get(call.kind, input.dtype());
   check_implemented(reducer.in_size != 0, call.op, ": not implemented for dtype ", input.dtype());
+  // Totals of half types are those of floats, and can be written as such.
+  if (is_half(input.dtype()) && out0 && out0.dtype() == DType::float32)
+    reducer.write = table.get(call.kind, DType::float32).write;
   ReduceArgs args{.in = input.data(),
                   .out = {out0 ? out0.data() : nullptr, out1 ? out1.data() : nullptr},
                   .kept_dims = 0,

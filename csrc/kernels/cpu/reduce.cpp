@@ -74,17 +74,72 @@ void gather(char* to, const char* from, int64_t n, int64_t stride, int64_t size)
   }
 }
 
+// Floats that are made of half types at a time: they and their source fit L1.
+constexpr int64_t kWidened = 2048;
+
+// r.row() and r.columns() of elements in memory.
+void join_row(const Reducer& r, const ReduceArgs& a, const char* p, int64_t n, int64_t start, void* total) {
+  if (!r.widen) return r.row(a, p, n, start, total);
+  alignas(64) float numbers[kWidened];
+  for (int64_t i = 0; i < n; i += kWidened) {
+    const int64_t run = least(kWidened, n - i);
+    r.widen(p + i * r.in_size, numbers, run);
+    r.row(a, numbers, run, start + i, total);
+  }
+}
+void join_columns(const Reducer& r, const ReduceArgs& a, const char* p, int64_t rows, int64_t stride,
+                  int64_t cols, int64_t start, char* totals) {
+  if (!r.widen) return r.columns(a, p, rows, stride, cols, start, totals);
+  constexpr int64_t kBand = 128;  // narrower ones would read less than some cache lines of a row
+  alignas(64) float numbers[kBand * kBlockRows];
+  for (int64_t j = 0; j < cols; j += kBand) {
+    const int64_t band = least(kBand, cols - j);
+    for (int64_t i = 0; i < rows; ++i) r.widen(p + (i * stride + j) * r.in_size, numbers + i * band, band);
+    r.columns(a, numbers, rows, band, band, start, totals + j * r.total_size);
+  }
+}
+
+// Each of several rows, dense and together at most kWidened elements, to a total of its own: many short rows
+// are widened in one go.
+void join_short_rows(const Reducer& r, const ReduceArgs& a, const char* p, int64_t rows, char* totals) {
+  alignas(64) float numbers[kWidened];
+  r.widen(p, numbers, rows * a.count);
+  for (int64_t k = 0; k < rows; ++k) r.row(a, numbers + k * a.count, a.count, 0, totals + k * r.total_size);
+}
+
+// Join the next n elements of a reduction whose last dim is dense, from element `start` on: runs of it are
+// brought together as floats.
+void join_widened_runs(const Reducer& r, const ReduceArgs& a, const char* base, Walker& w, int64_t n,
+                       int64_t start, void* total) {
+  const int64_t last = a.reduced_dims - 1, length = a.reduced_sizes[last];
+  alignas(64) float numbers[kWidened];
+  for (int64_t i = 0; i < n;) {
+    const int64_t want = least(kWidened, n - i);
+    int64_t filled = 0;
+    while (filled < want) {
+      const int64_t run = least(length - w.at[last], want - filled);
+      r.widen(base + w.offset[0] * r.in_size, numbers + filled, run);
+      w.advance(run);
+      filled += run;
+    }
+    r.row(a, numbers, filled, start + i, total);
+    i += filled;
+  }
+}
+
 // Join the elements [from, to) of the reduction that starts at `base` to `total`.
 void reduce_range(const Reducer& r, const ReduceArgs& a, const char* base, int64_t from, int64_t to,
                   void* total) {
   const int64_t last = a.reduced_dims - 1, n = a.reduced_sizes[last], stride = a.reduced_in[last],
                 size = r.in_size;
   if (last == 0 && stride == 1) {
-    for (int64_t i = from; i < to; i += kBlock) r.row(a, base + i * size, least(kBlock, to - i), i, total);
+    for (int64_t i = from; i < to; i += kBlock)
+      join_row(r, a, base + i * size, least(kBlock, to - i), i, total);
     return;
   }
   Walker w(a.reduced_dims, a.reduced_sizes, a.reduced_in, a.reduced_in, from);
   if (stride == 1 && n >= 64) {
+    if (r.widen) return join_widened_runs(r, a, base, w, to - from, from, total);
     for (int64_t i = from; i < to;) {
       int64_t run = least(least(n - w.at[last], to - i), kBlock);
       r.row(a, base + w.offset[0] * size, run, i, total);
@@ -103,7 +158,7 @@ void reduce_range(const Reducer& r, const ReduceArgs& a, const char* base, int64
       w.advance(run);
       filled += run;
     }
-    r.row(a, gathered, filled, i, total);
+    join_row(r, a, gathered, filled, i, total);
     i += filled;
   }
 }
@@ -120,8 +175,8 @@ void reduce_rows(const Reducer& r, const ReduceArgs& a) {
   const int64_t pieces = piece_count(a.outputs, a.count);
   if (pieces == 1) {
     constexpr int64_t kBatch = 16;  // results written at a time
-    const bool short_rows =
-        r.short_rows && a.reduced_dims == 1 && a.reduced_in[0] == 1 && a.count <= kShortRow;
+    const bool dense = a.reduced_dims == 1 && a.reduced_in[0] == 1;
+    const bool short_rows = r.short_rows && dense && a.count <= kShortRow;
     // A short row costs as much as one of 32 elements.
     parallel_for(
         0, a.outputs, most(1, kLeastWork / most(a.count, short_rows ? 32 : 1)),
@@ -134,9 +189,14 @@ void reduce_rows(const Reducer& r, const ReduceArgs& a) {
             const int64_t step = last < 0 ? 0 : a.kept_in[last], out_step = last < 0 ? 0 : a.kept_out[last];
             r.empty(totals, run);
             const char* p = base + w.offset[0] * r.in_size;
-            if (short_rows) r.short_rows(p, run, step, a.count, totals);
-            for (int64_t k = 0; !short_rows && k < run; ++k)
-              reduce_range(r, a, p + k * step * r.in_size, 0, a.count, totals + k * r.total_size);
+            if (short_rows) {
+              r.short_rows(p, run, step, a.count, totals);
+            } else if (r.widen && dense && step == a.count && run * a.count <= kWidened) {
+              join_short_rows(r, a, p, run, totals);
+            } else {
+              for (int64_t k = 0; k < run; ++k)
+                reduce_range(r, a, p + k * step * r.in_size, 0, a.count, totals + k * r.total_size);
+            }
             r.write(a, totals, run, w.offset[1], out_step);
             w.advance(run);
             o += run;
@@ -166,7 +226,7 @@ void reduce_rows(const Reducer& r, const ReduceArgs& a) {
 
 // Rows [from, to) of a band of `cols` columns that lie col_stride apart, joined to totals[0 .. cols).
 void reduce_band(const Reducer& r, const ReduceArgs& a, const char* base, int64_t cols, int64_t col_stride,
-                 int64_t from, int64_t to, void* totals) {
+                 int64_t from, int64_t to, char* totals) {
   const int64_t last = a.reduced_dims - 1, n = a.reduced_sizes[last], stride = a.reduced_in[last],
                 size = r.in_size;
   Walker w(a.reduced_dims, a.reduced_sizes, a.reduced_in, a.reduced_in, from);
@@ -175,12 +235,12 @@ void reduce_band(const Reducer& r, const ReduceArgs& a, const char* base, int64_
     const int64_t rows = least(least(n - w.at[last], to - i), kBlockRows);
     const char* p = base + w.offset[0] * size;
     if (col_stride == 1) {
-      r.columns(a, p, rows, stride, cols, i, totals);
+      join_columns(r, a, p, rows, stride, cols, i, totals);
     } else {
       char* block = scratch.as<char>();
       for (int64_t k = 0; k < rows; ++k)
         gather(block + k * cols * size, p + k * stride * size, cols, col_stride, size);
-      r.columns(a, block, rows, cols, cols, i, totals);
+      join_columns(r, a, block, rows, cols, cols, i, totals);
     }
     w.advance(rows);
     i += rows;
@@ -221,11 +281,11 @@ struct ColumnTasks {
     int64_t i = from;
     while (i + fold <= to) {
       const int64_t rows = least((to - i) / fold, kBlockRows);
-      r.columns(a, p + i * m * r.in_size, rows, wide, wide, i, totals);
+      join_columns(r, a, p + i * m * r.in_size, rows, wide, wide, i, totals);
       i += rows * fold;
     }
     for (int64_t f = 1; f < fold; ++f) r.join(totals, totals + f * m * r.total_size, m);
-    for (; i < to; ++i) r.columns(a, p + i * m * r.in_size, 1, m, m, i, totals);
+    for (; i < to; ++i) join_columns(r, a, p + i * m * r.in_size, 1, m, m, i, totals);
   }
 
   void finish(int64_t task, const char* totals) const {

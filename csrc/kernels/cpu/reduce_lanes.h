@@ -1,5 +1,6 @@
-// What reducers are made of: arithmetic that serves real, half and complex elements alike, and the reducer of
-// operations that are one associative formula, by which each element is loaded and values are combined.
+// What reducers are made of: arithmetic that serves real and complex elements alike (half types come as
+// floats, see Reducer::widen), and the reducer of operations that are one associative formula, by which each
+// element is loaded and values are combined.
 //
 // Such an Op has: In (the element), Lane (what elements are combined in), Total, Out, all static, and
 //   load(x) -> Lane;  combine(Lane, Lane) -> Lane;  total(Lane) -> Total;  empty() -> Total;  join(Total,
@@ -11,6 +12,7 @@
 
 #include "core/half.h"
 #include "core/macros.h"
+#include "kernels/cpu/rows.h"
 #include "kernels/reduce.h"
 
 namespace ctorch::CT_ISA {
@@ -88,9 +90,6 @@ template <class To, class From>
 CT_INLINE To convert(From x) {
   if constexpr (is_half_v<To>) {
     return To(static_cast<float>(x));
-  } else if constexpr (std::is_same_v<From, Half>) {
-    return static_cast<To>(
-        float16_to_float_soft(x.bits));  // unlike the instruction, it lets loops be vectorised
   } else {
     return static_cast<To>(x);
   }
@@ -99,17 +98,6 @@ template <class To, class T>
 CT_INLINE To convert(Cplx<T> x) {
   using Part = decltype(To::re);
   return {static_cast<Part>(x.re), static_cast<Part>(x.im)};
-}
-
-template <class T>
-CT_INLINE bool not_zero(T x) {
-  return x != T(0);
-}
-CT_INLINE bool not_zero(Half x) { return (x.bits & 0x7fffu) != 0; }
-CT_INLINE bool not_zero(BFloat16 x) { return (x.bits & 0x7fffu) != 0; }
-template <class T>
-CT_INLINE bool not_zero(Cplx<T> x) {
-  return (x.re != T(0)) | (x.im != T(0));
 }
 
 // double for floating values, Cplx<double> for complex ones, int64 for the rest.
@@ -226,20 +214,31 @@ void write_results(const ReduceArgs& args, const void* totals, int64_t n, int64_
     out[j * out_stride] = Finish::result(args, static_cast<const Total*>(totals)[j]);
 }
 
-template <class R>
-CT_INLINE Reducer make_reducer(decltype(Reducer::write) write, bool indexed = false) {
-  return {.in_size = sizeof(typename R::In),
-          .total_size = sizeof(typename R::Total),
-          .indexed = indexed,
-          .empty = &R::empty,
-          .row = &R::row,
-          .columns = &R::columns,
-          .join = &R::join,
-          .write = write};
+template <class T>
+void widen_elements(const void* from, float* to, int64_t n) {
+  widen_row(static_cast<const T*>(from), to, n);
 }
-template <class Op, class Finish>
+
+// Of T, by the functions of R, which for half types is a reducer of floats.
+template <class T, class R>
+CT_INLINE Reducer make_reducer(decltype(Reducer::write) write, bool indexed = false) {
+  Reducer r{.in_size = sizeof(typename R::In),
+            .total_size = sizeof(typename R::Total),
+            .indexed = indexed,
+            .empty = &R::empty,
+            .row = &R::row,
+            .columns = &R::columns,
+            .join = &R::join,
+            .write = write};
+  if constexpr (is_half_v<T>) {
+    r.in_size = sizeof(T);
+    r.widen = &widen_elements<T>;
+  }
+  return r;
+}
+template <class T, class Op, class Finish>
 CT_INLINE Reducer lane_reducer() {
-  return make_reducer<LaneReducer<Op>>(&write_results<typename Op::Total, Finish>);
+  return make_reducer<T, LaneReducer<Op>>(&write_results<typename Op::Total, Finish>);
 }
 
 template <class T>

@@ -80,13 +80,13 @@ struct VarReducer {
     typename Simd<Lane>::Vector centre[kBand] = {}, sums[kBand] = {}, squares[kBand] = {};
     for (int64_t i = 0; i < rows; ++i) {
 #pragma GCC unroll 4
-      for (int k = 0; k < kBand; ++k) centre[k] += load_convert<Lane>(p + i * stride + k * lanes);
+      for (int k = 0; k < kBand; ++k) centre[k] += load_vector(p + i * stride + k * lanes);
     }
     for (int k = 0; k < kBand; ++k) centre[k] *= Lane(1) / static_cast<Lane>(rows);
     for (int64_t i = 0; i < rows; ++i) {
 #pragma GCC unroll 4
       for (int k = 0; k < kBand; ++k) {
-        const auto d = load_convert<Lane>(p + i * stride + k * lanes) - centre[k];
+        const auto d = load_vector(p + i * stride + k * lanes) - centre[k];
         sums[k] += d;
         squares[k] += d * d;
       }
@@ -124,15 +124,15 @@ struct VarReducer {
       if (from.count > 0) static_cast<Moments*>(a)[j].join(from);
     }
   }
-  template <bool kRoot>
+  template <class Out, bool kRoot>
   static void write(const ReduceArgs& args, const void* totals, int64_t n, int64_t at, int64_t out_stride) {
-    auto* spread = static_cast<T*>(args.out[0]);
-    auto* mean = static_cast<T*>(args.out[1]);
+    auto* spread = static_cast<Out*>(args.out[0]);
+    auto* mean = static_cast<Out*>(args.out[1]);
     for (int64_t j = 0; j < n; ++j) {
       const auto& m = static_cast<const Moments*>(totals)[j];
       const double var = m.m2 / Moments::most_of(0.0, m.count - args.param);
-      if (spread) spread[at + j * out_stride] = convert<T>(kRoot ? __builtin_sqrt(var) : var);
-      if (mean) mean[at + j * out_stride] = convert<T>(m.mean);
+      if (spread) spread[at + j * out_stride] = convert<Out>(kRoot ? __builtin_sqrt(var) : var);
+      if (mean) mean[at + j * out_stride] = convert<Out>(m.mean);
     }
   }
 };
@@ -211,20 +211,24 @@ struct LogSumExpReducer {
       add(static_cast<ScaledSum*>(a)[j], from.max, from.sum);
     }
   }
+  template <class Out>
   static void write(const ReduceArgs& args, const void* totals, int64_t n, int64_t at, int64_t out_stride) {
-    auto* out = static_cast<T*>(args.out[0]) + at;
+    auto* out = static_cast<Out*>(args.out[0]) + at;
     for (int64_t j = 0; j < n; ++j) {
       const auto& t = static_cast<const ScaledSum*>(totals)[j];
-      out[j * out_stride] = convert<T>(t.max + __builtin_log(t.sum));
+      out[j * out_stride] = convert<Out>(t.max + __builtin_log(t.sum));
     }
   }
 };
 
 template <class... Ts>
 void fill_types(ReduceTable& table, TypeList<Ts...>) {
-  ((entry<Ts>(table, Reduce::var) = make_reducer<VarReducer<Ts>>(&VarReducer<Ts>::template write<false>),
-    entry<Ts>(table, Reduce::std) = make_reducer<VarReducer<Ts>>(&VarReducer<Ts>::template write<true>),
-    entry<Ts>(table, Reduce::logsumexp) = make_reducer<LogSumExpReducer<Ts>>(&LogSumExpReducer<Ts>::write)),
+  ((entry<Ts>(table, Reduce::var) =
+        make_reducer<Ts, VarReducer<acc_t<Ts>>>(&VarReducer<acc_t<Ts>>::template write<Ts, false>),
+    entry<Ts>(table, Reduce::std) =
+        make_reducer<Ts, VarReducer<acc_t<Ts>>>(&VarReducer<acc_t<Ts>>::template write<Ts, true>),
+    entry<Ts>(table, Reduce::logsumexp) =
+        make_reducer<Ts, LogSumExpReducer<acc_t<Ts>>>(&LogSumExpReducer<acc_t<Ts>>::template write<Ts>)),
    ...);
 }
 

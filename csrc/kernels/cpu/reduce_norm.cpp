@@ -119,11 +119,12 @@ struct RootP {
 
 template <class... Ts>
 void fill_norms(ReduceTable& table, TypeList<Ts...>) {
-  ((entry<Ts>(table, Reduce::norm1) = lane_reducer<Norm1Op<Ts>, Plain<Ts>>(),
-    entry<Ts>(table, Reduce::norm2) = lane_reducer<Norm2Op<Ts>, Root<Ts>>(),
-    entry<Ts>(table, Reduce::norm_inf) = lane_reducer<NormInfOp<Ts, true>, Extreme<Ts>>(),
-    entry<Ts>(table, Reduce::norm_minus_inf) = lane_reducer<NormInfOp<Ts, false>, Extreme<Ts>>(),
-    entry<Ts>(table, Reduce::norm_p) = make_reducer<NormPReducer<Ts>>(&write_results<double, RootP<Ts>>)),
+  ((entry<Ts>(table, Reduce::norm1) = lane_reducer<Ts, Norm1Op<acc_t<Ts>>, Plain<Ts>>(),
+    entry<Ts>(table, Reduce::norm2) = lane_reducer<Ts, Norm2Op<acc_t<Ts>>, Root<Ts>>(),
+    entry<Ts>(table, Reduce::norm_inf) = lane_reducer<Ts, NormInfOp<acc_t<Ts>, true>, Extreme<Ts>>(),
+    entry<Ts>(table, Reduce::norm_minus_inf) = lane_reducer<Ts, NormInfOp<acc_t<Ts>, false>, Extreme<Ts>>(),
+    entry<Ts>(table, Reduce::norm_p) =
+        make_reducer<Ts, NormPReducer<acc_t<Ts>>>(&write_results<double, RootP<Ts>>)),
    ...);
 }
 

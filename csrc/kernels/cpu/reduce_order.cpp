@@ -140,12 +140,13 @@ struct IndexReducer {
     auto* out = static_cast<int64_t*>(args.out[0]) + at;
     for (int64_t j = 0; j < n; ++j) out[j * out_stride] = static_cast<const Total*>(totals)[j].index;
   }
+  template <class Out>
   static void write_both(const ReduceArgs& args, const void* totals, int64_t n, int64_t at,
                          int64_t out_stride) {
-    auto* values = static_cast<In*>(args.out[0]) + at;
+    auto* values = static_cast<Out*>(args.out[0]) + at;
     auto* indices = static_cast<int64_t*>(args.out[1]) + at;
     for (int64_t j = 0; j < n; ++j) {
-      values[j * out_stride] = convert<In>(static_cast<const Total*>(totals)[j].value);
+      values[j * out_stride] = convert<Out>(static_cast<const Total*>(totals)[j].value);
       indices[j * out_stride] = static_cast<const Total*>(totals)[j].index;
     }
   }
@@ -153,11 +154,13 @@ struct IndexReducer {
 
 template <bool kMax, class... Ts>
 void fill_extremes(ReduceTable& table, TypeList<Ts...>) {
-  ((entry<Ts>(table, kMax ? Reduce::max : Reduce::min) = lane_reducer<ExtremeOp<Ts, kMax>, Same<Ts>>(),
+  ((entry<Ts>(table, kMax ? Reduce::max : Reduce::min) =
+        lane_reducer<Ts, ExtremeOp<acc_t<Ts>, kMax>, Same<Ts>>(),
     entry<Ts>(table, kMax ? Reduce::argmax : Reduce::argmin) =
-        make_reducer<IndexReducer<Ts, kMax>>(&IndexReducer<Ts, kMax>::write_index, true),
+        make_reducer<Ts, IndexReducer<acc_t<Ts>, kMax>>(&IndexReducer<acc_t<Ts>, kMax>::write_index, true),
     entry<Ts>(table, kMax ? Reduce::max_index : Reduce::min_index) =
-        make_reducer<IndexReducer<Ts, kMax>>(&IndexReducer<Ts, kMax>::write_both, true)),
+        make_reducer<Ts, IndexReducer<acc_t<Ts>, kMax>>(
+            &IndexReducer<acc_t<Ts>, kMax>::template write_both<order_t<Ts>>, true)),
    ...);
 }
 
