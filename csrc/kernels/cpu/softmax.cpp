@@ -3,6 +3,7 @@
 #include "kernels/softmax.h"
 
 #include "core/parallel.h"
+#include "core/scratch.h"
 #include "kernels/cpu/rows.h"
 #include "kernels/cpu/vec_math.h"
 
@@ -17,116 +18,87 @@ constexpr int64_t kBand =
 constexpr CT_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 constexpr CT_INLINE int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
-// Rows of half types of these lengths are computed in a float copy: e^(x - max) once, and each element
-// converted once, by a loop of nothing else, which for float16 has instructions that loops of more have not.
-// The copy fits L1; shorter rows would lose more to the calls and the ends of the loops.
-constexpr int64_t kLeastCopied = 256, kMostCopied = 4096;
-
-template <class T, class Run>
-CT_INLINE bool run_in_floats(const T* x, T* y, int64_t n, Run run) {
-  if constexpr (is_half_v<T>) {
-    if (n >= kLeastCopied && n <= kMostCopied) {
-      alignas(64) float row[kMostCopied];
-      widen_row(x, row, n);
-      run(row);
-      narrow_row(row, y, n);
-      return true;
-    }
-  }
-  return false;
-}
-
-template <class T>
+// What is written, y or out, may lie where an operand does: x or g.
+template <class V>
 struct SoftmaxRow {
-  using V = acc_t<T>;
-  // Half types would lose digits if e^(x - max) were stored in them, and compute it twice.
-  static constexpr bool kStore = !is_half_v<T>;
-
-  static CT_INLINE V max_of(const T* x, int64_t n) {
+  static CT_INLINE V max_of(const V* x, int64_t n) {
     Lanes<V> best(-__builtin_inf());
-    read_lanes(x, n, -__builtin_inf(), [&](const T* p) __attribute__((always_inline)) {
-      for (int j = 0; j < kRowLanes; ++j) best[j] = Lanes<V>::greater(best[j], widen(p[j]));
+    read_lanes(x, n, -__builtin_inf(), [&](const V* p) __attribute__((always_inline)) {
+      for (int j = 0; j < kRowLanes; ++j) best[j] = Lanes<V>::greater(best[j], p[j]);
     });
     return best.max();
   }
-  static CT_INLINE double sum_exp(const T* x, int64_t n, V max) {
+  static CT_INLINE double sum_exp(const V* x, int64_t n, V max) {
     double total = 0;
     for (int64_t i = 0; i < n; i += kSumRun) {
       Lanes<V> sum(0);
       read_lanes(x + i, least(kSumRun, n - i), -__builtin_inf(),
-                 [&](const T* p) __attribute__((always_inline)) {
-                   for (int j = 0; j < kRowLanes; ++j) sum[j] += exp_below_zero(widen(p[j]) - max);
+                 [&](const V* p) __attribute__((always_inline)) {
+                   for (int j = 0; j < kRowLanes; ++j) sum[j] += exp_below_zero(p[j] - max);
                  });
       total += sum.sum();
     }
     return total;
   }
 
-  static CT_NOINLINE void softmax(const T* x, T* y, int64_t n) {
-    if (run_in_floats(x, y, n, [&](float* row) { SoftmaxRow<float>::softmax(row, row, n); })) return;
+  static CT_NOINLINE void softmax(const V* x, V* y, int64_t n) {
     const V max = max_of(x, n);
-    if constexpr (kStore) {
-      double total = 0;
-      for (int64_t i = 0; i < n; i += kSumRun) {
-        Lanes<V> sum(0);
-        map_lanes(x + i, y + i, least(kSumRun, n - i), -__builtin_inf(),
-                  [&](const T* p, T* q) __attribute__((always_inline)) {
-                    for (int j = 0; j < kRowLanes; ++j) {
-                      const V e = exp_below_zero(p[j] - max);
-                      q[j] = e;
-                      sum[j] += e;
-                    }
-                  });
-        total += sum.sum();
-      }
-      const V scale = static_cast<V>(1 / total);
-      for (int64_t i = 0; i < n; ++i) y[i] *= scale;
-    } else {
-      const V scale = static_cast<V>(1 / sum_exp(x, n, max));
-      map_lanes(x, y, n, -__builtin_inf(), [&](const T* p, T* q) __attribute__((always_inline)) {
-        for (int j = 0; j < kRowLanes; ++j) q[j] = narrow<T>(exp_below_zero(widen(p[j]) - max) * scale);
-      });
+    double total = 0;
+    for (int64_t i = 0; i < n; i += kSumRun) {
+      Lanes<V> sum(0);
+      map_lanes(x + i, y + i, least(kSumRun, n - i), -__builtin_inf(),
+                [&](const V* p, V* q) __attribute__((always_inline)) {
+#pragma GCC ivdep
+                  for (int j = 0; j < kRowLanes; ++j) {
+                    const V e = exp_below_zero(p[j] - max);
+                    q[j] = e;
+                    sum[j] += e;
+                  }
+                });
+      total += sum.sum();
     }
+    const V scale = static_cast<V>(1 / total);
+    for (int64_t i = 0; i < n; ++i) y[i] *= scale;
   }
-  static CT_NOINLINE void log_softmax(const T* x, T* y, int64_t n) {
-    // The exponential is computed once anyway, and bfloat16 costs little to convert.
-    if constexpr (std::is_same_v<T, Half>)
-      if (run_in_floats(x, y, n, [&](float* row) { SoftmaxRow<float>::log_softmax(row, row, n); })) return;
+  static CT_NOINLINE void log_softmax(const V* x, V* y, int64_t n) {
     const V max = max_of(x, n);
     const V log_sum = static_cast<V>(__builtin_log(sum_exp(x, n, max)));
-    for (int64_t i = 0; i < n; ++i) y[i] = narrow<T>(widen(x[i]) - max - log_sum);
+#pragma GCC ivdep
+    for (int64_t i = 0; i < n; ++i) y[i] = x[i] - max - log_sum;
   }
-  static CT_NOINLINE void softmax_backward(const T* y, const T* g, T* out, int64_t n) {
+  static CT_NOINLINE void softmax_backward(const V* y, const V* g, V* out, int64_t n) {
     double total = 0;
     for (int64_t i = 0; i < n; i += kSumRun) {
       Lanes<V> sum(0);
       read_lanes2(y + i, g + i, least(kSumRun, n - i),
-                  [&](const T* p, const T* q) __attribute__((always_inline)) {
-                    for (int j = 0; j < kRowLanes; ++j) sum[j] += widen(p[j]) * widen(q[j]);
+                  [&](const V* p, const V* q) __attribute__((always_inline)) {
+                    for (int j = 0; j < kRowLanes; ++j) sum[j] += p[j] * q[j];
                   });
       total += sum.sum();
     }
     const V dot = static_cast<V>(total);
-    for (int64_t i = 0; i < n; ++i) out[i] = narrow<T>((widen(g[i]) - dot) * widen(y[i]));
+#pragma GCC ivdep
+    for (int64_t i = 0; i < n; ++i) out[i] = (g[i] - dot) * y[i];
   }
-  static CT_NOINLINE void log_softmax_backward(const T* y, const T* g, T* out, int64_t n) {
+  static CT_NOINLINE void log_softmax_backward(const V* y, const V* g, V* out, int64_t n) {
     double total = 0;
     for (int64_t i = 0; i < n; i += kSumRun) {
       Lanes<V> sum(0);
-      read_lanes(g + i, least(kSumRun, n - i), 0, [&](const T* p) __attribute__((always_inline)) {
-        for (int j = 0; j < kRowLanes; ++j) sum[j] += widen(p[j]);
+      read_lanes(g + i, least(kSumRun, n - i), 0, [&](const V* p) __attribute__((always_inline)) {
+        for (int j = 0; j < kRowLanes; ++j) sum[j] += p[j];
       });
       total += sum.sum();
     }
     const V sum = static_cast<V>(total);
     const int64_t whole = n / kRowLanes * kRowLanes;
-    auto run = [&](const T* p, const T* q, T* r) __attribute__((always_inline)) {
-      for (int j = 0; j < kRowLanes; ++j) r[j] = narrow<T>(widen(q[j]) - exp_below_zero(widen(p[j])) * sum);
+    auto run = [&](const V* p, const V* q, V* r) __attribute__((always_inline)) {
+#pragma GCC ivdep
+      for (int j = 0; j < kRowLanes; ++j) r[j] = q[j] - exp_below_zero(p[j]) * sum;
     };
     for (int64_t i = 0; i < whole; i += kRowLanes) run(y + i, g + i, out + i);
     if (whole == n) return;
-    T py[kRowLanes] = {}, pg[kRowLanes] = {}, pr[kRowLanes];
-    const size_t bytes = static_cast<size_t>(n - whole) * sizeof(T);
+    V py[kRowLanes] = {}, pg[kRowLanes] = {}, pr[kRowLanes];
+    const size_t bytes = static_cast<size_t>(n - whole) * sizeof(V);
     std::memcpy(py, y + whole, bytes);
     std::memcpy(pg, g + whole, bytes);
     run(py, pg, pr);
@@ -135,148 +107,172 @@ struct SoftmaxRow {
 };
 
 // x, y, g: a band of `cols` columns of (n, inner) matrices.
-template <class T>
+template <class V>
 struct SoftmaxBand {
-  using V = acc_t<T>;
-
-  static CT_INLINE void max_of(const T* CT_RESTRICT x, int64_t n, int64_t inner, int64_t cols,
+  static CT_INLINE void max_of(const V* CT_RESTRICT x, int64_t n, int64_t inner, int64_t cols,
                                V* CT_RESTRICT max) {
-    for (int64_t j = 0; j < cols; ++j) max[j] = widen(x[j]);
+    for (int64_t j = 0; j < cols; ++j) max[j] = x[j];
     for (int64_t i = 1; i < n; ++i) {
-      for (int64_t j = 0; j < cols; ++j) max[j] = Lanes<V>::greater(max[j], widen(x[i * inner + j]));
+      for (int64_t j = 0; j < cols; ++j) max[j] = Lanes<V>::greater(max[j], x[i * inner + j]);
     }
   }
-  static CT_INLINE void sum_exp(const T* CT_RESTRICT x, int64_t n, int64_t inner, int64_t cols,
+  static CT_INLINE void sum_exp(const V* CT_RESTRICT x, int64_t n, int64_t inner, int64_t cols,
                                 const V* CT_RESTRICT max, V* CT_RESTRICT sum) {
     for (int64_t j = 0; j < cols; ++j) sum[j] = 0;
     for (int64_t i = 0; i < n; ++i) {
-      for (int64_t j = 0; j < cols; ++j) sum[j] += exp_below_zero(widen(x[i * inner + j]) - max[j]);
+      for (int64_t j = 0; j < cols; ++j) sum[j] += exp_below_zero(x[i * inner + j] - max[j]);
     }
   }
-  static CT_NOINLINE void softmax(const T* CT_RESTRICT x, T* CT_RESTRICT y, int64_t n, int64_t inner,
-                                  int64_t cols) {
+  static CT_NOINLINE void softmax(const V* x, V* y, int64_t n, int64_t inner, int64_t cols) {
     V max[kBand], sum[kBand];
     max_of(x, n, inner, cols, max);
-    if constexpr (SoftmaxRow<T>::kStore) {
-      for (int64_t j = 0; j < cols; ++j) sum[j] = 0;
-      for (int64_t i = 0; i < n; ++i) {
-        for (int64_t j = 0; j < cols; ++j) {
-          const V e = exp_below_zero(x[i * inner + j] - max[j]);
-          y[i * inner + j] = e;
-          sum[j] += e;
-        }
-      }
-      for (int64_t j = 0; j < cols; ++j) sum[j] = 1 / sum[j];
-      for (int64_t i = 0; i < n; ++i) {
-        for (int64_t j = 0; j < cols; ++j) y[i * inner + j] *= sum[j];
-      }
-    } else {
-      sum_exp(x, n, inner, cols, max, sum);
-      for (int64_t j = 0; j < cols; ++j) sum[j] = 1 / sum[j];
-      for (int64_t i = 0; i < n; ++i) {
-        for (int64_t j = 0; j < cols; ++j) {
-          y[i * inner + j] = narrow<T>(exp_below_zero(widen(x[i * inner + j]) - max[j]) * sum[j]);
-        }
+    for (int64_t j = 0; j < cols; ++j) sum[j] = 0;
+    for (int64_t i = 0; i < n; ++i) {
+#pragma GCC ivdep
+      for (int64_t j = 0; j < cols; ++j) {
+        const V e = exp_below_zero(x[i * inner + j] - max[j]);
+        y[i * inner + j] = e;
+        sum[j] += e;
       }
     }
+    for (int64_t j = 0; j < cols; ++j) sum[j] = 1 / sum[j];
+    for (int64_t i = 0; i < n; ++i) {
+      for (int64_t j = 0; j < cols; ++j) y[i * inner + j] *= sum[j];
+    }
   }
-  static CT_NOINLINE void log_softmax(const T* CT_RESTRICT x, T* CT_RESTRICT y, int64_t n, int64_t inner,
-                                      int64_t cols) {
+  static CT_NOINLINE void log_softmax(const V* x, V* y, int64_t n, int64_t inner, int64_t cols) {
     V max[kBand], sum[kBand];
     max_of(x, n, inner, cols, max);
     sum_exp(x, n, inner, cols, max, sum);
     for (int64_t j = 0; j < cols; ++j) sum[j] = math::log(sum[j]);
     for (int64_t i = 0; i < n; ++i) {
-      for (int64_t j = 0; j < cols; ++j)
-        y[i * inner + j] = narrow<T>(widen(x[i * inner + j]) - max[j] - sum[j]);
+#pragma GCC ivdep
+      for (int64_t j = 0; j < cols; ++j) y[i * inner + j] = x[i * inner + j] - max[j] - sum[j];
     }
   }
-  static CT_NOINLINE void softmax_backward(const T* CT_RESTRICT y, const T* CT_RESTRICT g, T* CT_RESTRICT out,
-                                           int64_t n, int64_t inner, int64_t cols) {
+  static CT_NOINLINE void softmax_backward(const V* y, const V* g, V* out, int64_t n, int64_t inner,
+                                           int64_t cols) {
     V dot[kBand];
     for (int64_t j = 0; j < cols; ++j) dot[j] = 0;
     for (int64_t i = 0; i < n; ++i) {
-      for (int64_t j = 0; j < cols; ++j) dot[j] += widen(y[i * inner + j]) * widen(g[i * inner + j]);
+      for (int64_t j = 0; j < cols; ++j) dot[j] += y[i * inner + j] * g[i * inner + j];
     }
     for (int64_t i = 0; i < n; ++i) {
-      for (int64_t j = 0; j < cols; ++j) {
-        out[i * inner + j] = narrow<T>((widen(g[i * inner + j]) - dot[j]) * widen(y[i * inner + j]));
-      }
+#pragma GCC ivdep
+      for (int64_t j = 0; j < cols; ++j) out[i * inner + j] = (g[i * inner + j] - dot[j]) * y[i * inner + j];
     }
   }
-  static CT_NOINLINE void log_softmax_backward(const T* CT_RESTRICT y, const T* CT_RESTRICT g,
-                                               T* CT_RESTRICT out, int64_t n, int64_t inner, int64_t cols) {
+  static CT_NOINLINE void log_softmax_backward(const V* y, const V* g, V* out, int64_t n, int64_t inner,
+                                               int64_t cols) {
     V sum[kBand];
     for (int64_t j = 0; j < cols; ++j) sum[j] = 0;
     for (int64_t i = 0; i < n; ++i) {
-      for (int64_t j = 0; j < cols; ++j) sum[j] += widen(g[i * inner + j]);
+      for (int64_t j = 0; j < cols; ++j) sum[j] += g[i * inner + j];
     }
     for (int64_t i = 0; i < n; ++i) {
-      for (int64_t j = 0; j < cols; ++j) {
-        out[i * inner + j] =
-            narrow<T>(widen(g[i * inner + j]) - exp_below_zero(widen(y[i * inner + j])) * sum[j]);
-      }
+#pragma GCC ivdep
+      for (int64_t j = 0; j < cols; ++j)
+        out[i * inner + j] = g[i * inner + j] - exp_below_zero(y[i * inner + j]) * sum[j];
     }
   }
 };
 
-// row(offset) for every row, or band(offset, columns) for every band.
-template <class Row, class Band>
-CT_INLINE void for_lines(const SoftmaxArgs& a, Row row, Band band) {
-  if (a.inner == 1) {
-    auto rows = [&](int64_t from, int64_t to) {
-      for (int64_t o = from; o < to; ++o) row(o * a.n);
-    };
-    if (a.outer * a.n <= kLeastWork) return rows(0, a.outer);
-    return parallel_for(0, a.outer, most(1, kLeastWork / a.n), rows);
-  }
-  const int64_t bands = (a.inner + kBand - 1) / kBand;
-  parallel_for(0, a.outer * bands, most(1, kLeastWork / (a.n * least(a.inner, kBand))),
-               [&](int64_t from, int64_t to) {
-                 for (int64_t t = from; t < to; ++t) {
-                   const int64_t first = t % bands * kBand;
-                   band(t / bands * a.n * a.inner + first, least(kBand, a.inner - first));
-                 }
-               });
+// One of the four, of a row or a band of V: in is x or y.
+template <class V, bool kLog, bool kBackward>
+CT_INLINE void run_row(const V* in, const V* g, V* out, int64_t n) {
+  using Row = SoftmaxRow<V>;
+  if constexpr (kBackward)
+    kLog ? Row::log_softmax_backward(in, g, out, n) : Row::softmax_backward(in, g, out, n);
+  else
+    kLog ? Row::log_softmax(in, out, n) : Row::softmax(in, out, n);
+}
+template <class V, bool kLog, bool kBackward>
+CT_INLINE void run_band(const V* in, const V* g, V* out, int64_t n, int64_t inner, int64_t cols) {
+  using Band = SoftmaxBand<V>;
+  if constexpr (kBackward)
+    kLog ? Band::log_softmax_backward(in, g, out, n, inner, cols)
+         : Band::softmax_backward(in, g, out, n, inner, cols);
+  else
+    kLog ? Band::log_softmax(in, out, n, inner, cols) : Band::softmax(in, out, n, inner, cols);
 }
 
-template <class T, bool kLog>
-void forward(const SoftmaxArgs& a) {
-  const T* x = static_cast<const T*>(a.in);
-  T* y = static_cast<T*>(a.out);
-  for_lines(
-      a,
-      [&](int64_t at) {
-        kLog ? SoftmaxRow<T>::log_softmax(x + at, y + at, a.n) : SoftmaxRow<T>::softmax(x + at, y + at, a.n);
-      },
-      [&](int64_t at, int64_t cols) {
-        kLog ? SoftmaxBand<T>::log_softmax(x + at, y + at, a.n, a.inner, cols)
-             : SoftmaxBand<T>::softmax(x + at, y + at, a.n, a.inner, cols);
-      });
-}
-template <class T, bool kLog>
-void backward(const SoftmaxArgs& a) {
-  const T* y = static_cast<const T*>(a.in);
+// Rows of half types are computed in a copy as floats: e^(x - max) once and with all digits, and each element
+// converted once, by a loop of nothing else, which for float16 has instructions that loops of more have not.
+// A copy of both operands fits L1, unless a row alone is longer.
+constexpr int64_t kCopied = 2048;
+// A band is as narrow as makes its copy, of each operand, fit half of an L2; below a cache line much is lost.
+constexpr int64_t kCopiedBand = 1 << 16, kNarrowest = 32;
+
+template <class T, bool kLog, bool kBackward>
+void over_rows(const SoftmaxArgs& a) {
+  using V = acc_t<T>;
+  const int64_t n = a.n;
+  const T* in = static_cast<const T*>(a.in);
   const T* g = static_cast<const T*>(a.grad);
   T* out = static_cast<T*>(a.out);
-  for_lines(
-      a,
-      [&](int64_t at) {
-        kLog ? SoftmaxRow<T>::log_softmax_backward(y + at, g + at, out + at, a.n)
-             : SoftmaxRow<T>::softmax_backward(y + at, g + at, out + at, a.n);
-      },
-      [&](int64_t at, int64_t cols) {
-        kLog ? SoftmaxBand<T>::log_softmax_backward(y + at, g + at, out + at, a.n, a.inner, cols)
-             : SoftmaxBand<T>::softmax_backward(y + at, g + at, out + at, a.n, a.inner, cols);
-      });
+  auto rows = [&](int64_t from, int64_t to) {
+    if constexpr (is_half_v<T>) {
+      const int64_t turn = most(1, kCopied / n);
+      const Scratch scratch(static_cast<size_t>(turn * n * 2) * sizeof(float));
+      float *x = scratch.as<float>(), *result = kBackward ? x + turn * n : x;
+      for (int64_t o = from; o < to; o += turn) {
+        const int64_t at = o * n, count = least(turn, to - o) * n;
+        widen_row(in + at, x, count);
+        if (kBackward) widen_row(g + at, result, count);
+        for (int64_t i = 0; i < count; i += n) run_row<V, kLog, kBackward>(x + i, result + i, result + i, n);
+        narrow_row(result, out + at, count);
+      }
+    } else {
+      for (int64_t at = from * n; at < to * n; at += n)
+        run_row<V, kLog, kBackward>(in + at, kBackward ? g + at : nullptr, out + at, n);
+    }
+  };
+  if (a.outer * n <= kLeastWork) return rows(0, a.outer);
+  parallel_for(0, a.outer, most(1, kLeastWork / n), rows);
+}
+
+template <class T, bool kLog, bool kBackward>
+void over_bands(const SoftmaxArgs& a) {
+  using V = acc_t<T>;
+  const int64_t n = a.n, inner = a.inner;
+  const int64_t widest = is_half_v<T> ? least(kBand, most(kNarrowest, kCopiedBand / n)) : kBand;
+  const int64_t width = least(inner, widest);
+  const int64_t bands = (inner + width - 1) / width;
+  const T* in = static_cast<const T*>(a.in);
+  const T* g = static_cast<const T*>(a.grad);
+  T* out = static_cast<T*>(a.out);
+  parallel_for(0, a.outer * bands, most(1, kLeastWork / (n * width)), [&](int64_t from, int64_t to) {
+    const Scratch scratch(is_half_v<T> ? static_cast<size_t>(n * width * 2) * sizeof(float) : 1);
+    for (int64_t t = from; t < to; ++t) {
+      const int64_t first = t % bands * width, at = t / bands * n * inner + first,
+                    cols = least(width, inner - first);
+      if constexpr (is_half_v<T>) {
+        float *x = scratch.as<float>(), *result = kBackward ? x + n * cols : x;
+        const int64_t rows = cols == inner ? 1 : n, run = n * cols / rows;  // a whole matrix is one row
+        for (int64_t i = 0; i < rows; ++i) {
+          widen_row(in + at + i * inner, x + i * run, run);
+          if (kBackward) widen_row(g + at + i * inner, result + i * run, run);
+        }
+        run_band<V, kLog, kBackward>(x, result, result, n, cols, cols);
+        for (int64_t i = 0; i < rows; ++i) narrow_row(result + i * run, out + at + i * inner, run);
+      } else {
+        run_band<V, kLog, kBackward>(in + at, kBackward ? g + at : nullptr, out + at, n, inner, cols);
+      }
+    }
+  });
+}
+
+template <class T, bool kLog, bool kBackward>
+void softmax(const SoftmaxArgs& a) {
+  a.inner == 1 ? over_rows<T, kLog, kBackward>(a) : over_bands<T, kLog, kBackward>(a);
 }
 
 template <class... Ts>
 void fill_types(SoftmaxTable& table, TypeList<Ts...>) {
-  ((table.softmax[static_cast<int>(dtype_of<Ts>)] = &forward<Ts, false>,
-    table.log_softmax[static_cast<int>(dtype_of<Ts>)] = &forward<Ts, true>,
-    table.softmax_backward[static_cast<int>(dtype_of<Ts>)] = &backward<Ts, false>,
-    table.log_softmax_backward[static_cast<int>(dtype_of<Ts>)] = &backward<Ts, true>),
+  ((table.softmax[static_cast<int>(dtype_of<Ts>)] = &softmax<Ts, false, false>,
+    table.log_softmax[static_cast<int>(dtype_of<Ts>)] = &softmax<Ts, true, false>,
+    table.softmax_backward[static_cast<int>(dtype_of<Ts>)] = &softmax<Ts, false, true>,
+    table.log_softmax_backward[static_cast<int>(dtype_of<Ts>)] = &softmax<Ts, true, true>),
    ...);
 }
 
