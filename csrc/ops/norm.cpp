@@ -31,7 +31,7 @@ struct NamedTensor {
 };
 void check_parameter_dtypes(const Tensor& input, std::initializer_list<NamedTensor> parameters,
                             const char* op) {
-  const bool half = is_floating(input.dtype()) && input.item_size() == 2;
+  const bool half = is_half(input.dtype());
   std::optional<DType> common;
   for (const auto& [name, t] : parameters) {
     if (!t || !*t) continue;
@@ -201,7 +201,7 @@ void moments(const Tensor& source, const Dims& sizes, IntList reduced, int64_t c
              Values& mean, Values& var) {
   Tensor seen = source.view_as(sizes, contiguous_strides(sizes), source.offset());
   const int64_t n[] = {count};
-  Tensor m = empty(n, source.dtype()), v = empty(n, source.dtype());
+  Tensor m = empty(n, value_dtype(source.dtype())), v = empty(n, m.dtype());
   run_reduction({Reduce::var, op, 0.0}, seen, DimSet::of(seen, reduced, op), v, m);
   mean = values_of(m, count, 0);
   var = values_of(v, count, 0);
@@ -266,16 +266,18 @@ struct Channels {
     a.channel_per_line = false;
     return a;
   }
-  // Few channels would leave threads without work; short lines, far apart, are not fetched ahead.
+  // Where a channel stays in the L2 from its statistics on. Few channels would leave threads without work;
+  // short lines, far apart, are not fetched ahead.
   bool fuses_batch() const {
-    return !last && inner * x.item_size() >= 512 && (channels >= 8 || x.numel() < (1 << 16));
+    constexpr int64_t kShortest = 512, kLongest = 1 << 20;  // bytes of a line, of a channel
+    const int64_t item = x.item_size();
+    return !last && inner * item >= kShortest && per_channel() * item <= kLongest &&
+           (channels >= 8 || x.numel() < (1 << 16));
   }
   // Mean and variance (not corrected) of every channel.
   void statistics(Values& mean, Values& var) const {
-    Tensor source = x;
-    if (is_floating(x.dtype()) && x.item_size() == 2) source = to_dtype(x, DType::float32);
     const int64_t reduced[] = {0, 2};
-    moments(source, Dims{samples, channels, inner}, reduced, channels, "batch_norm", mean, var);
+    moments(x, Dims{samples, channels, inner}, reduced, channels, "batch_norm", mean, var);
   }
 };
 
@@ -413,13 +415,12 @@ struct Groups {
   }
   void statistics(double eps, const char* op) {
     const size_t n = static_cast<size_t>(sets * group), part = static_cast<size_t>(c.last ? per_group : 1);
-    const Tensor source = c.x.item_size() == 2 ? to_dtype(c.x, DType::float32) : c.x;
     Values means, vars;
     const int64_t reduced[] = {1};
     if (c.last) {
-      moments(source, Dims{sets, c.repeat, c.channels}, reduced, sets * c.channels, op, means, vars);
+      moments(c.x, Dims{sets, c.repeat, c.channels}, reduced, sets * c.channels, op, means, vars);
     } else {
-      moments(source, Dims{sets * group, per_group * c.inner}, reduced, sets * group, op, means, vars);
+      moments(c.x, Dims{sets * group, per_group * c.inner}, reduced, sets * group, op, means, vars);
     }
     mean.assign(n, 0);
     rstd.assign(n, 0);

@@ -1,42 +1,36 @@
-// Row norms read a row three times while it lies in L1 or L2: its mean, its variance about that mean, the
-// result. The channel kernels are single passes over memory.
-#include "kernels/norm.h"
-
+// Norms of rows. Short rows are computed sixteen side by side.
+#include "core/parallel.h"
 #include "core/scratch.h"
 #include "kernels/cpu/gemm_pack.h"
 #include "kernels/cpu/lane_row.h"
-#include "kernels/cpu/norm_parts.h"
+#include "kernels/cpu/norm_row.h"
 
 namespace ctorch::CT_ISA {
-
-void fill_norm_groups(NormTable& table);
-
 namespace {
 
-constexpr int64_t kTasks = 64;  // parts into which sums over rows are cut, for any number of threads
-
-template <class T>
-struct Row {
-  using V = acc_t<T>;
+template <class V>
+struct RowStatistics {
   V mean, rstd;
 
-  CT_INLINE Row(V m, V r) : mean(m), rstd(r) {}
-  CT_INLINE Row(const T* x, int64_t n, double eps, bool centre) {
-    const Statistics<T> s(Pieces<T>{x, 1, n, n}, centre);
+  CT_INLINE RowStatistics(const V* x, int64_t n, double eps, bool centre) {
+    const Statistics<V> s(Pieces<V>{x, 1, n, n}, centre);
     mean = static_cast<V>(s.mean);
     rstd = s.rstd(eps);
   }
-  CT_INLINE void write(const T* CT_RESTRICT x, int64_t n, const T* CT_RESTRICT w, const T* CT_RESTRICT b,
-                       T* CT_RESTRICT y) const {
+  // y may be x.
+  CT_INLINE void write(const V* x, int64_t n, const V* CT_RESTRICT w, const V* CT_RESTRICT b, V* y) const {
     if (w && b) {
-      for (int64_t i = 0; i < n; ++i)
-        y[i] = narrow<T>((widen(x[i]) - mean) * rstd * widen(w[i]) + widen(b[i]));
+#pragma GCC ivdep
+      for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - mean) * rstd * w[i] + b[i];
     } else if (w) {
-      for (int64_t i = 0; i < n; ++i) y[i] = narrow<T>((widen(x[i]) - mean) * rstd * widen(w[i]));
+#pragma GCC ivdep
+      for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - mean) * rstd * w[i];
     } else if (b) {
-      for (int64_t i = 0; i < n; ++i) y[i] = narrow<T>((widen(x[i]) - mean) * rstd + widen(b[i]));
+#pragma GCC ivdep
+      for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - mean) * rstd + b[i];
     } else {
-      for (int64_t i = 0; i < n; ++i) y[i] = narrow<T>((widen(x[i]) - mean) * rstd);
+#pragma GCC ivdep
+      for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - mean) * rstd;
     }
   }
 };
@@ -86,35 +80,33 @@ struct ShortRows {
   }
 };
 
-// A row norm of short rows, as many as fill blocks of 16.
+// The row norm of short rows [0, rows), a multiple of 16 of them.
 template <class V>
-void short_rows(const RowNormArgs& a) {
+CT_NOINLINE void short_rows(const RowNormArgs& a, int64_t rows) {
   using Short = ShortRows<V>;
   using Lane = typename Short::Lane;
   constexpr int64_t side = Short::kSide;
   const V* w = static_cast<const V*>(a.weight);
   const V* b = static_cast<const V*>(a.bias);
   const int64_t n = a.n;
-  parallel_for(0, a.rows / side, most(1, kLeastWork / (side * n)), [&](int64_t from, int64_t to) {
-    alignas(64) V x[Short::kLongest * side];
-    for (int64_t r = from * side; r < to * side; r += side) {
-      Short::load(x, static_cast<const V*>(a.x) + r * n, n);
-      const Short s(x, n, a.eps, a.centre);
-      for (int64_t i = 0; i < n; ++i) {
-        Lane y = (Lane::load(x + i * side) - s.mean) * s.rstd;
-        if (w) y = y * Lane::all(w[i]);
-        if (b) y = y + Lane::all(b[i]);
-        y.store(x + i * side);
-      }
-      Short::store(static_cast<V*>(a.y) + r * n, x, n);
-      if (a.mean) s.mean.store(static_cast<V*>(a.mean) + r);
-      if (a.rstd) s.rstd.store(static_cast<V*>(a.rstd) + r);
+  alignas(64) V x[Short::kLongest * side];
+  for (int64_t r = 0; r < rows; r += side) {
+    Short::load(x, static_cast<const V*>(a.x) + r * n, n);
+    const Short s(x, n, a.eps, a.centre);
+    for (int64_t i = 0; i < n; ++i) {
+      Lane y = (Lane::load(x + i * side) - s.mean) * s.rstd;
+      if (w) y = y * Lane::all(w[i]);
+      if (b) y = y + Lane::all(b[i]);
+      y.store(x + i * side);
     }
-  });
+    Short::store(static_cast<V*>(a.y) + r * n, x, n);
+    if (a.mean) s.mean.store(static_cast<V*>(a.mean) + r);
+    if (a.rstd) s.rstd.store(static_cast<V*>(a.rstd) + r);
+  }
 }
-// Its gradient for rows [from, to), a multiple of 16 of them; sums over the rows are added to dw and db.
+// Its gradient; sums over the rows are added to dw and db.
 template <class V>
-void short_rows_backward(const RowNormBackwardArgs& a, int64_t from, int64_t to, V* dw, V* db) {
+CT_NOINLINE void short_rows_backward(const RowNormBackwardArgs& a, int64_t rows, V* dw, V* db) {
   using Short = ShortRows<V>;
   using Lane = typename Short::Lane;
   constexpr int64_t side = Short::kSide;
@@ -123,7 +115,7 @@ void short_rows_backward(const RowNormBackwardArgs& a, int64_t from, int64_t to,
   const int64_t n = a.n;
   const V* w = static_cast<const V*>(a.weight);
   for (int64_t i = 0; i < n * side; ++i) sum_gh[i] = sum_g[i] = 0;
-  for (int64_t r = from; r < to; r += side) {
+  for (int64_t r = 0; r < rows; r += side) {
     Short::load(x, static_cast<const V*>(a.x) + r * n, n);
     Short::load(g, static_cast<const V*>(a.grad) + r * n, n);
     const Short s(x, n, a, r);
@@ -153,101 +145,191 @@ void short_rows_backward(const RowNormBackwardArgs& a, int64_t from, int64_t to,
   }
 }
 
+// Rows in turn: as many as a copy of them as floats fits L1 with room for all else, and blocks of 16 short
+// ones.
+constexpr int64_t kCopied = 2048;
+template <class V>
+CT_INLINE int64_t rows_in_turn(int64_t n) {
+  constexpr int64_t side = ShortRows<V>::kSide;
+  return ShortRows<V>::serve(n) ? kCopied / n / side * side : most(1, kCopied / n);
+}
+
+// Rows are computed as V; x and y may be the same memory.
+template <class V>
+CT_NOINLINE void normalize_rows(const RowNormArgs& a) {
+  constexpr int64_t side = ShortRows<V>::kSide;
+  const int64_t n = a.n, whole = ShortRows<V>::serve(n) ? a.rows / side * side : 0;
+  if (whole) short_rows<V>(a, whole);
+  for (int64_t r = whole; r < a.rows; ++r) {
+    const V* x = static_cast<const V*>(a.x) + r * n;
+    const RowStatistics<V> s(x, n, a.eps, a.centre);
+    s.write(x, n, static_cast<const V*>(a.weight), static_cast<const V*>(a.bias),
+            static_cast<V*>(a.y) + r * n);
+    if (a.mean) static_cast<V*>(a.mean)[r] = s.mean;
+    if (a.rstd) static_cast<V*>(a.rstd)[r] = s.rstd;
+  }
+}
+
+template <class T>
+CT_INLINE const T* row_at(const void* x, int64_t at) {
+  return x ? static_cast<const T*>(x) + at : nullptr;
+}
+template <class T>
+CT_INLINE T* row_at(void* x, int64_t at) {
+  return x ? static_cast<T*>(x) + at : nullptr;
+}
+// A parameter of n elements as numbers; null if there is none.
+template <class T>
+CT_INLINE const acc_t<T>* parameter(const void* x, int64_t n, acc_t<T>* copy) {
+  return x ? numbers(static_cast<const T*>(x), n, copy) : nullptr;
+}
+
 template <class T>
 void rows(const RowNormArgs& a) {
-  const T* x = static_cast<const T*>(a.x);
-  const T* w = static_cast<const T*>(a.weight);
-  const T* b = static_cast<const T*>(a.bias);
-  int64_t done = 0;
-  if constexpr (std::is_same_v<T, acc_t<T>>) {
-    if (ShortRows<T>::serve(a.n)) {
-      short_rows<T>(a);
-      done = a.rows / ShortRows<T>::kSide * ShortRows<T>::kSide;
-    }
-  }
-  parallel_for(done, a.rows, most(1, kLeastWork / a.n), [&](int64_t from, int64_t to) {
-    for (int64_t r = from; r < to; ++r) {
-      const T* p = x + r * a.n;
-      const Row<T> s(p, a.n, a.eps, a.centre);
-      s.write(p, a.n, w, b, static_cast<T*>(a.y) + r * a.n);
-      if (a.mean) static_cast<T*>(a.mean)[r] = narrow<T>(s.mean);
-      if (a.rstd) static_cast<T*>(a.rstd)[r] = narrow<T>(s.rstd);
-    }
-  });
+  using V = acc_t<T>;
+  const int64_t n = a.n, turn = rows_in_turn<V>(n);
+  const Scratch parameters(copy_bytes<T>(2 * n));
+  RowNormArgs common = a;
+  common.weight = parameter<T>(a.weight, n, parameters.as<V>());
+  common.bias = parameter<T>(a.bias, n, parameters.as<V>() + n);
+  parallel_for(0, (a.rows + turn - 1) / turn, most(1, kLeastWork / (turn * n)),
+               [&](int64_t from, int64_t to) {
+                 const Scratch scratch(copy_bytes<T>(turn * (n + 2)));
+                 const int64_t end = least(a.rows, to * turn);
+                 for (int64_t r = from * turn; r < end;) {
+                   RowNormArgs part = common;
+                   part.rows = is_half_v<T> ? least(turn, end - r) : end - r;
+                   if constexpr (is_half_v<T>) {
+                     V* copy = scratch.as<V>();
+                     part.x = numbers(row_at<T>(a.x, r * n), part.rows * n, copy);
+                     part.y = copy;
+                     if (a.mean) part.mean = copy + turn * n;
+                     if (a.rstd) part.rstd = copy + turn * (n + 1);
+                     normalize_rows<V>(part);
+                     narrow_row(copy, row_at<T>(a.y, r * n), part.rows * n);
+                     if (a.mean) narrow_row(copy + turn * n, row_at<T>(a.mean, r), part.rows);
+                     if (a.rstd) narrow_row(copy + turn * (n + 1), row_at<T>(a.rstd, r), part.rows);
+                   } else {
+                     part.x = row_at<T>(a.x, r * n);
+                     part.y = row_at<T>(a.y, r * n);
+                     part.mean = row_at<T>(a.mean, r);
+                     part.rstd = row_at<T>(a.rstd, r);
+                     normalize_rows<V>(part);
+                   }
+                   r += part.rows;
+                 }
+               });
 }
 
 // With h = (x - mean) rstd and d = grad weight:  dx = rstd (d - mean(d) - h mean(d h)), dweight = sum grad h,
-// dbias = sum grad.
+// dbias = sum grad. The gradient of a row, of x, to dx, which may be grad.
+template <class V>
+CT_INLINE void gradient_of_row(const V* CT_RESTRICT x, const V* g, const V* CT_RESTRICT w, int64_t n, V mean,
+                               V rstd, bool centre, V* dx) {
+  double sum_d = 0, sum_dh = 0;
+  for (int64_t start = 0; start < n; start += kSumRun) {
+    V sd = 0, sdh = 0;
+    const int64_t end = least(n, start + kSumRun);
+    if (w) {
+#pragma omp simd reduction(+ : sd, sdh)
+      for (int64_t i = start; i < end; ++i) {
+        const V d = g[i] * w[i];
+        sd += d;
+        sdh += d * (x[i] - mean);
+      }
+    } else {
+#pragma omp simd reduction(+ : sd, sdh)
+      for (int64_t i = start; i < end; ++i) {
+        const V d = g[i];
+        sd += d;
+        sdh += d * (x[i] - mean);
+      }
+    }
+    sum_d += sd;
+    sum_dh += sdh;
+  }
+  const V shift = centre ? static_cast<V>(sum_d / static_cast<double>(n)) : V(0);
+  const V slope = static_cast<V>(sum_dh * rstd * rstd / static_cast<double>(n));
+  if (w) {
+#pragma GCC ivdep
+    for (int64_t i = 0; i < n; ++i) dx[i] = rstd * (g[i] * w[i] - shift - (x[i] - mean) * slope);
+  } else {
+#pragma GCC ivdep
+    for (int64_t i = 0; i < n; ++i) dx[i] = rstd * (g[i] - shift - (x[i] - mean) * slope);
+  }
+}
+
+// The gradients of rows of V; sums over the rows are added to dw and db, unless those are null.
+template <class V>
+CT_NOINLINE void rows_gradient(const RowNormBackwardArgs& a, V* CT_RESTRICT dw, V* CT_RESTRICT db) {
+  constexpr int64_t side = ShortRows<V>::kSide;
+  const int64_t n = a.n, whole = ShortRows<V>::serve(n) ? a.rows / side * side : 0;
+  if (whole) short_rows_backward<V>(a, whole, dw, db);
+  for (int64_t r = whole; r < a.rows; ++r) {
+    const V* CT_RESTRICT x = static_cast<const V*>(a.x) + r * n;
+    const V* g = static_cast<const V*>(a.grad) + r * n;
+    V mean = 0, rstd;
+    if (a.rstd) {
+      mean = a.centre ? static_cast<const V*>(a.mean)[r] : V(0);
+      rstd = static_cast<const V*>(a.rstd)[r];
+    } else {
+      const RowStatistics<V> s(x, n, a.eps, a.centre);
+      mean = s.mean;
+      rstd = s.rstd;
+    }
+    if (dw) {
+#pragma GCC ivdep
+      for (int64_t i = 0; i < n; ++i) {
+        dw[i] += g[i] * ((x[i] - mean) * rstd);
+        db[i] += g[i];
+      }
+    }
+    if (a.dx)
+      gradient_of_row(x, g, static_cast<const V*>(a.weight), n, mean, rstd, a.centre,
+                      static_cast<V*>(a.dx) + r * n);
+  }
+}
+
+// Rows [from, to) of a, some at a time; `weight` are numbers.
+template <class T>
+CT_INLINE void rows_gradient(const RowNormBackwardArgs& a, int64_t from, int64_t to, const acc_t<T>* weight,
+                             acc_t<T>* dw, acc_t<T>* db) {
+  using V = acc_t<T>;
+  const int64_t n = a.n, turn = is_half_v<T> ? rows_in_turn<V>(n) : to - from;
+  const Scratch scratch(copy_bytes<T>(turn * (2 * n + 2)));
+  for (int64_t r = from; r < to; r += turn) {
+    RowNormBackwardArgs part = a;
+    part.rows = least(turn, to - r);
+    V *x = scratch.as<V>(), *g = x + turn * n, *statistics = g + turn * n;
+    part.x = numbers(row_at<T>(a.x, r * n), part.rows * n, x);
+    part.grad = numbers(row_at<T>(a.grad, r * n), part.rows * n, g);
+    part.mean = parameter<T>(row_at<T>(a.mean, r), part.rows, statistics);
+    part.rstd = parameter<T>(row_at<T>(a.rstd, r), part.rows, statistics + turn);
+    part.weight = weight;
+    if constexpr (is_half_v<T>) {
+      if (a.dx) part.dx = g;
+      rows_gradient<V>(part, dw, db);
+      if (a.dx) narrow_row(g, row_at<T>(a.dx, r * n), part.rows * n);
+    } else {
+      part.dx = row_at<T>(a.dx, r * n);
+      rows_gradient<V>(part, dw, db);
+    }
+  }
+}
+
 template <class T>
 void rows_backward(const RowNormBackwardArgs& a) {
   using V = acc_t<T>;
   const int64_t n = a.n, pieces = most(1, least(kTasks, a.rows * n / kLeastWork));
   const bool sums = a.dweight || a.dbias;
-  Scratch scratch(sums ? static_cast<size_t>(pieces * 2 * n) * sizeof(V) : 1);
-  const T* w = static_cast<const T*>(a.weight);
+  const Scratch scratch(sums ? static_cast<size_t>(pieces * 2 * n) * sizeof(V) : 1), copy(copy_bytes<T>(n));
+  const V* weight = parameter<T>(a.weight, n, copy.as<V>());
   parallel_for(0, pieces, 1, [&](int64_t from, int64_t to) {
     for (int64_t piece = from; piece < to; ++piece) {
-      V* CT_RESTRICT dw = sums ? scratch.as<V>() + piece * 2 * n : nullptr;
-      V* CT_RESTRICT db = sums ? dw + n : nullptr;
+      V* dw = sums ? scratch.as<V>() + piece * 2 * n : nullptr;
+      V* db = sums ? dw + n : nullptr;
       for (int64_t i = 0; sums && i < 2 * n; ++i) dw[i] = 0;
-      int64_t r = a.rows * piece / pieces;
-      const int64_t end = a.rows * (piece + 1) / pieces;
-      if constexpr (std::is_same_v<T, V>) {
-        constexpr int64_t side = ShortRows<V>::kSide;
-        if (ShortRows<V>::serve(n)) {
-          const int64_t whole = (end - r) / side * side;
-          short_rows_backward<V>(a, r, r + whole, dw, db);
-          r += whole;
-        }
-      }
-      for (; r < end; ++r) {
-        const T* CT_RESTRICT x = static_cast<const T*>(a.x) + r * n;
-        const T* CT_RESTRICT g = static_cast<const T*>(a.grad) + r * n;
-        const Row<T> s = a.rstd ? Row<T>(a.centre ? widen(static_cast<const T*>(a.mean)[r]) : V(0),
-                                         widen(static_cast<const T*>(a.rstd)[r]))
-                                : Row<T>(x, n, a.eps, a.centre);
-        const V mean = s.mean, rstd = s.rstd;
-        if (sums) {
-          for (int64_t i = 0; i < n; ++i) {
-            dw[i] += widen(g[i]) * ((widen(x[i]) - mean) * rstd);
-            db[i] += widen(g[i]);
-          }
-        }
-        if (!a.dx) continue;
-        double sum_d = 0, sum_dh = 0;
-        for (int64_t start = 0; start < n; start += kSumRun) {
-          V sd = 0, sdh = 0;
-          const int64_t end = least(n, start + kSumRun);
-          if (w) {
-#pragma omp simd reduction(+ : sd, sdh)
-            for (int64_t i = start; i < end; ++i) {
-              const V d = widen(g[i]) * widen(w[i]);
-              sd += d;
-              sdh += d * (widen(x[i]) - mean);
-            }
-          } else {
-#pragma omp simd reduction(+ : sd, sdh)
-            for (int64_t i = start; i < end; ++i) {
-              const V d = widen(g[i]);
-              sd += d;
-              sdh += d * (widen(x[i]) - mean);
-            }
-          }
-          sum_d += sd;
-          sum_dh += sdh;
-        }
-        const V shift = a.centre ? static_cast<V>(sum_d / static_cast<double>(n)) : V(0);
-        const V slope = static_cast<V>(sum_dh * rstd * rstd / static_cast<double>(n));
-        T* CT_RESTRICT dx = static_cast<T*>(a.dx) + r * n;
-        if (w) {
-          for (int64_t i = 0; i < n; ++i) {
-            dx[i] = narrow<T>(rstd * (widen(g[i]) * widen(w[i]) - shift - (widen(x[i]) - mean) * slope));
-          }
-        } else {
-          for (int64_t i = 0; i < n; ++i)
-            dx[i] = narrow<T>(rstd * (widen(g[i]) - shift - (widen(x[i]) - mean) * slope));
-        }
-      }
+      rows_gradient<T>(a, a.rows * piece / pieces, a.rows * (piece + 1) / pieces, weight, dw, db);
     }
   });
   if (!sums) return;
@@ -256,163 +338,14 @@ void rows_backward(const RowNormBackwardArgs& a) {
     const V* part = total + piece * 2 * n;
     for (int64_t i = 0; i < 2 * n; ++i) total[i] += part[i];
   }
-  for (int64_t i = 0; a.dweight && i < n; ++i) static_cast<T*>(a.dweight)[i] = narrow<T>(total[i]);
-  for (int64_t i = 0; a.dbias && i < n; ++i) static_cast<T*>(a.dbias)[i] = narrow<T>(total[n + i]);
-}
-
-// line(offset, coefficient, length) for every (sample, channel) where inner > 1, and for every sample as a
-// whole where it is 1; there the coefficients run along with the elements, and `along` is called instead.
-template <class Line, class Along>
-CT_INLINE void for_channels(const ChannelArgs& a, Line line, Along along) {
-  if (a.inner == 1) {
-    parallel_for(0, a.samples, most(1, kLeastWork / a.channels), [&](int64_t from, int64_t to) {
-      for (int64_t s = from; s < to; ++s)
-        along(s * a.channels, a.per_sample ? s / a.repeat * a.channels : 0, a.channels);
-      if (a.stream) stream_end();
-    });
-    return;
-  }
-  parallel_for(0, a.samples * a.channels, most(1, kLeastWork / a.inner), [&](int64_t from, int64_t to) {
-    for (int64_t l = from; l < to; ++l) line(l * a.inner, a.per_sample ? l : l % a.channels, a.inner);
-    if (a.stream) stream_end();
-  });
-}
-
-template <class T>
-void affine(const ChannelArgs& a) {
-  using V = acc_t<T>;
-  const T* x = static_cast<const T*>(a.x);
-  T* y = static_cast<T*>(a.y);
-  const V* scale = static_cast<const V*>(a.scale);
-  const V* shift = static_cast<const V*>(a.shift);
-  for_channels(
-      a,
-      [&](int64_t at, int64_t c, int64_t n) {
-        const V m = scale[c], b = shift[c];
-        const T* CT_RESTRICT p = x + at;
-        write_line(y + at, n, a.stream, [=](int64_t i) { return widen(p[i]) * m + b; });
-      },
-      [&](int64_t at, int64_t c, int64_t n) {
-        const T* CT_RESTRICT p = x + at;
-        write_line(y + at, n, a.stream, [=](int64_t i) { return widen(p[i]) * scale[c + i] + shift[c + i]; });
-      });
-}
-
-template <class T>
-void affine_backward(const ChannelArgs& a) {
-  using V = acc_t<T>;
-  const T* x = static_cast<const T*>(a.x);
-  const T* g = static_cast<const T*>(a.grad);
-  T* y = static_cast<T*>(a.y);
-  const V* mean = static_cast<const V*>(a.mean);
-  const V* scale = static_cast<const V*>(a.scale);
-  const V* slope = static_cast<const V*>(a.slope);
-  const V* shift = static_cast<const V*>(a.shift);
-  for_channels(
-      a,
-      [&](int64_t at, int64_t c, int64_t n) {
-        const V m = scale[c], k = slope[c], b = shift[c], centre = mean[c];
-        const T* CT_RESTRICT p = x + at;
-        const T* CT_RESTRICT d = g + at;
-        write_line(y + at, n, a.stream,
-                   [=](int64_t i) { return widen(d[i]) * m + (widen(p[i]) - centre) * k + b; });
-      },
-      [&](int64_t at, int64_t c, int64_t n) {
-        const T* CT_RESTRICT p = x + at;
-        const T* CT_RESTRICT d = g + at;
-        write_line(y + at, n, a.stream, [=](int64_t i) {
-          return widen(d[i]) * scale[c + i] + (widen(p[i]) - mean[c + i]) * slope[c + i] + shift[c + i];
-        });
-      });
-}
-
-// Of (samples, channels), per channel, or with per_sample per channel and `repeat` consecutive rows: blocks
-// of 32 rows in the elements' own precision, their sums in double.
-template <class T>
-void column_sums(const ChannelArgs& a) {
-  using V = acc_t<T>;
-  constexpr int64_t kBand = 512, kBlock = 32;
-  const int64_t channels = a.channels, rows = a.per_sample ? a.repeat : a.samples, sets = a.samples / rows;
-  const int64_t pieces = most(1, least((kTasks + sets - 1) / sets, rows * channels / kLeastWork));
-  Scratch scratch(static_cast<size_t>(sets * pieces * 2 * channels) * sizeof(double));
-  double* parts = scratch.as<double>();
-  const V* mean = static_cast<const V*>(a.mean);
-  parallel_for(0, sets * pieces, 1, [&](int64_t from, int64_t to) {
-    for (int64_t p = from; p < to; ++p) {
-      const int64_t set = p / pieces, piece = p % pieces, end = set * rows + rows * (piece + 1) / pieces;
-      double* part = parts + p * 2 * channels;
-      for (int64_t c = 0; c < 2 * channels; ++c) part[c] = 0;
-      const V* centre = mean + (a.per_sample ? set * channels : 0);
-      for (int64_t r = set * rows + rows * piece / pieces; r < end; r += kBlock) {
-        for (int64_t first = 0; first < channels; first += kBand) {
-          V s[kBand], sx[kBand];
-          const int64_t band = least(kBand, channels - first);
-          for (int64_t c = 0; c < band; ++c) s[c] = sx[c] = 0;
-          for (int64_t i = r; i < least(end, r + kBlock); ++i) {
-            const T* CT_RESTRICT x = static_cast<const T*>(a.x) + i * channels + first;
-            const T* CT_RESTRICT g = static_cast<const T*>(a.grad) + i * channels + first;
-            for (int64_t c = 0; c < band; ++c) {
-              s[c] += widen(g[c]);
-              sx[c] += widen(g[c]) * (widen(x[c]) - centre[first + c]);
-            }
-          }
-          for (int64_t c = 0; c < band; ++c) {
-            part[first + c] += s[c];
-            part[channels + first + c] += sx[c];
-          }
-        }
-      }
-    }
-  });
-  for (int64_t set = 0; set < sets; ++set) {
-    double* sum = a.sum_grad + set * channels;
-    double* sum_x = a.sum_grad_x + set * channels;
-    for (int64_t c = 0; c < channels; ++c) sum[c] = sum_x[c] = 0;
-    for (int64_t p = set * pieces; p < (set + 1) * pieces; ++p) {
-      for (int64_t c = 0; c < channels; ++c) {
-        sum[c] += parts[p * 2 * channels + c];
-        sum_x[c] += parts[p * 2 * channels + channels + c];
-      }
-    }
-  }
-}
-
-template <class T>
-void sums(const ChannelArgs& a) {
-  using V = acc_t<T>;
-  const T* x = static_cast<const T*>(a.x);
-  const T* g = static_cast<const T*>(a.grad);
-  const V* mean = static_cast<const V*>(a.mean);
-  if (a.inner > 1) {
-    const int64_t lines = a.per_sample ? a.samples * a.channels : a.channels;
-    const int64_t work = a.per_sample ? a.inner : a.inner * a.samples;
-    parallel_for(0, lines, most(1, kLeastWork / work), [&](int64_t from, int64_t to) {
-      for (int64_t l = from; l < to; ++l) {
-        double sum = 0, sum_x = 0;
-        if (a.per_sample) {
-          line_sums(x + l * a.inner, g + l * a.inner, a.inner, mean[l], sum, sum_x);
-        } else {
-          for (int64_t s = 0; s < a.samples; ++s) {
-            const int64_t at = (s * a.channels + l) * a.inner;
-            line_sums(x + at, g + at, a.inner, mean[l], sum, sum_x);
-          }
-        }
-        a.sum_grad[l] = sum;
-        a.sum_grad_x[l] = sum_x;
-      }
-    });
-    return;
-  }
-  column_sums<T>(a);
+  for (int64_t i = 0; a.dweight && i < n; ++i) static_cast<T*>(a.dweight)[i] = static_cast<T>(total[i]);
+  for (int64_t i = 0; a.dbias && i < n; ++i) static_cast<T*>(a.dbias)[i] = static_cast<T>(total[n + i]);
 }
 
 template <class... Ts>
 void fill_types(NormTable& table, TypeList<Ts...>) {
   ((table.rows[static_cast<int>(dtype_of<Ts>)] = &rows<Ts>,
-    table.rows_backward[static_cast<int>(dtype_of<Ts>)] = &rows_backward<Ts>,
-    table.affine[static_cast<int>(dtype_of<Ts>)] = &affine<Ts>,
-    table.affine_backward[static_cast<int>(dtype_of<Ts>)] = &affine_backward<Ts>,
-    table.sums[static_cast<int>(dtype_of<Ts>)] = &sums<Ts>),
+    table.rows_backward[static_cast<int>(dtype_of<Ts>)] = &rows_backward<Ts>),
    ...);
 }
 
@@ -420,6 +353,7 @@ void fill_types(NormTable& table, TypeList<Ts...>) {
 
 void fill_norm(NormTable& table) {
   fill_types(table, Floats{});
+  fill_norm_channels(table);
   fill_norm_groups(table);
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstring>
+#include <type_traits>
 
 #include "core/dtype.h"
 #include "core/half.h"
@@ -22,35 +23,14 @@ namespace {
 
 inline constexpr int kRowLanes = 32;
 
-// Between elements and what they are computed in. float16 is converted by arithmetic: the instruction for it
-// would keep loops from being vectorised.
-template <class T>
-CT_INLINE acc_t<T> widen(T x) {
-  if constexpr (std::is_same_v<T, Half>) {
-    return float16_to_float_soft(x.bits);
-  } else {
-    return static_cast<acc_t<T>>(x);
-  }
-}
-template <class T>
-CT_INLINE T narrow(acc_t<T> x) {
-  if constexpr (std::is_same_v<T, Half>) {
-    T h;
-    h.bits = float_to_float16_soft(x);
-    return h;
-  } else {
-    return static_cast<T>(x);
-  }
-}
-
 // Calls step(in..., width) for consecutive runs of kRowLanes elements; the last run is padded with `pad`.
 template <class T, class Step>
-CT_INLINE void read_lanes(const T* p, int64_t n, acc_t<T> pad, Step step) {
+CT_INLINE void read_lanes(const T* p, int64_t n, std::type_identity_t<T> pad, Step step) {
   int64_t i = 0;
   for (; i + kRowLanes <= n; i += kRowLanes) step(p + i);
   if (i == n) return;
   T rest[kRowLanes];
-  for (int j = 0; j < kRowLanes; ++j) rest[j] = narrow<T>(pad);
+  for (int j = 0; j < kRowLanes; ++j) rest[j] = pad;
   std::memcpy(rest, p + i, static_cast<size_t>(n - i) * sizeof(T));
   step(static_cast<const T*>(rest));
 }
@@ -66,12 +46,12 @@ CT_INLINE void read_lanes2(const T* a, const T* b, int64_t n, Step step) {
 }
 // The same with a row to write: step(in, out).
 template <class T, class Step>
-CT_INLINE void map_lanes(const T* p, T* out, int64_t n, acc_t<T> pad, Step step) {
+CT_INLINE void map_lanes(const T* p, T* out, int64_t n, std::type_identity_t<T> pad, Step step) {
   int64_t i = 0;
   for (; i + kRowLanes <= n; i += kRowLanes) step(p + i, out + i);
   if (i == n) return;
   T rest[kRowLanes], result[kRowLanes];
-  for (int j = 0; j < kRowLanes; ++j) rest[j] = narrow<T>(pad);
+  for (int j = 0; j < kRowLanes; ++j) rest[j] = pad;
   std::memcpy(rest, p + i, static_cast<size_t>(n - i) * sizeof(T));
   step(static_cast<const T*>(rest), static_cast<T*>(result));
   std::memcpy(out + i, result, static_cast<size_t>(n - i) * sizeof(T));

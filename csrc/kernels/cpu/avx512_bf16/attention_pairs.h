@@ -313,7 +313,8 @@ class PairAttention : AttentionScores<float, false> {
     Lanes<float> sum(0);
     read_lanes2(a, b, g.value_width,
                 [&](const BFloat16* p, const BFloat16* q) __attribute__((always_inline)) {
-                  for (int l = 0; l < kRowLanes; ++l) sum[l] += widen(p[l]) * widen(q[l]);
+                  for (int l = 0; l < kRowLanes; ++l)
+                    sum[l] += static_cast<float>(p[l]) * static_cast<float>(q[l]);
                 });
     return sum.sum();
   }
