@@ -44,6 +44,9 @@ UNARY: dict[str, Callable[[Any], Any]] = {
     "rsqrt": lambda x: x.rsqrt(),
     "exp": lambda x: x.exp(),
     "sigmoid": lambda x: x.sigmoid(),
+    "sin": lambda x: x.sin(),
+    "cos": lambda x: x.cos(),
+    "tan": lambda x: x.tan(),
     "relu": F.relu,
     "silu": F.silu,
     "leaky_relu": lambda x: F.leaky_relu(x, 0.01),
@@ -110,6 +113,11 @@ def test_lengths_layouts_and_forms(dtype: str) -> None:
         for op in (lambda a, b: a + b, ctorch.maximum):
             check(op, x, y)
         check(lambda a: 1 - a, x)
+        check(ctorch.neg, x)
+        check(ctorch.cos, x)
+        z = x.clone()
+        z[-1:] = float("inf")  # beyond the formula of trigonometric functions
+        assert_same(z.sin_(), ctorch.cat([x[:-1].sin(), x[:1] * float("nan")]) if n else z)
         z = x.clone()
         z.mul_(y)
         assert_same(z, x * y)

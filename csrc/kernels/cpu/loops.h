@@ -99,6 +99,26 @@ CT_INLINE void elementwise_row(char* out_bytes, const char* const* in_bytes, int
   }
 }
 
+// n elements, a multiple of a packet's, by F::exact(), if they are not all F::easy().
+template <class F, class T>
+CT_INLINE bool half_row_if_hard(typename Packet<T>::Bits* out, const char* in, int64_t n) {
+  using P = Packet<T>;
+  auto* packets = reinterpret_cast<const typename P::Bits*>(in);
+  int hard = 0;
+  for (int64_t j = 0; j < n / P::kLanes; ++j) {
+    float x[P::kLanes];
+    P::unpack(packets[j], x);
+    for (int k = 0; k < P::kLanes; ++k) hard |= !F::easy(x[k]);
+  }
+  for (int64_t j = 0; hard && j < n / P::kLanes; ++j) {
+    float x[P::kLanes];
+    P::unpack(packets[j], x);
+    for (int k = 0; k < P::kLanes; ++k) x[k] = P::number(F::easy(x[k]) ? F::coarse(x[k]) : F::exact(x[k]));
+    P::template pack<true>(out[j], x);
+  }
+  return hard;
+}
+
 // The same for half types: the formula is for float.
 template <class F, class T, unsigned kFixed, size_t... I>
 CT_INLINE void half_row(char* out, const char* const* in_bytes, int64_t n, std::index_sequence<I...>) {
@@ -106,6 +126,7 @@ CT_INLINE void half_row(char* out, const char* const* in_bytes, int64_t n, std::
   constexpr F f;
   constexpr int kInputs = sizeof...(I);
   constexpr int64_t kBlock = 32;
+  constexpr bool kChecked = requires { F::easy(((void)I, 0.0f)...); };
   const char* in[kInputs] = {in_bytes[I]...};
   float fixed[kInputs];
   ((((kFixed >> I) & 1) ? void(fixed[I] = P::number(load<float>(in[I], 0))) : void()), ...);
@@ -119,8 +140,14 @@ CT_INLINE void half_row(char* out, const char* const* in_bytes, int64_t n, std::
       (((kFixed >> I) & 1 ? void() : (pad<2>(padded[I], in[I], n), void(in[I] = padded[I]))), ...);
     }
     auto* packets = reinterpret_cast<typename P::Bits*>(to);
+    constexpr int64_t kMost = 8 * kBlock;  // to check: more would lose the L1, fewer the vectors of packets
+    if (kChecked && count > kMost) count = kMost;
+    int64_t whole = (count & -kBlock) / P::kLanes;
+    if constexpr (kChecked) {
+      if (half_row_if_hard<F, T>(packets, in[0], count)) whole = 0;
+    }
 #pragma GCC ivdep
-    for (int64_t j = 0; j < (count & -kBlock) / P::kLanes; ++j) {
+    for (int64_t j = 0; j < whole; ++j) {
       float x[kInputs][P::kLanes], y[P::kLanes];
       (((kFixed >> I) & 1 ? void() : P::unpack(reinterpret_cast<const typename P::Bits*>(in[I])[j], x[I])),
        ...);
@@ -190,9 +217,18 @@ inline void share(ElementwiseFn* row, DType from, DType to) {
 }
 
 template <class F>
+struct OnHalfBits : functors::Unary {
+  CT_FORMULA uint16_t operator()(uint16_t x) const { return F::half_bits(x); }
+};
+
+template <class F>
 void fill_functor(ElementwiseFn* row) {
   fill_types<F>(row, typename F::Types());
   if constexpr (F::halves != Halves::buffered) fill_types<F>(row, DirectHalves());
+  if constexpr (requires { F::half_bits(uint16_t()); }) {
+    row[static_cast<int>(DType::float16)] = &elementwise_kernel<OnHalfBits<F>, uint16_t>;
+    share(row, DType::float16, DType::bfloat16);
+  }
   if constexpr (F::sign_free || F::bits) {
     share(row, DType::uint8, DType::int8);
     share(row, DType::uint16, DType::int16);

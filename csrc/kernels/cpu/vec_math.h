@@ -344,23 +344,40 @@ CT_FORMULA float negate_if(float x, int32_t condition) {
 
 }  // namespace detail
 
-CT_FORMULA float sin(float x) {
-  auto [r, q] = detail::split_trig(x);
-  float s = detail::sin_poly(r), c = detail::cos_poly(r);
-  float y = detail::negate_if((q & 1) ? c : s, q & 2);
+namespace detail {
+
+CT_FORMULA float sin_of(float x, TrigParts p) {
+  float s = sin_poly(p.r), c = cos_poly(p.r);
+  float y = negate_if((p.quadrant & 1) ? c : s, p.quadrant & 2);
   return x == 0.0f ? x : y;
 }
-CT_FORMULA float cos(float x) {
-  auto [r, q] = detail::split_trig(x);
-  float s = detail::sin_poly(r), c = detail::cos_poly(r);
-  return detail::negate_if((q & 1) ? s : c, (q + 1) & 2);
+CT_FORMULA float cos_of(TrigParts p) {
+  float s = sin_poly(p.r), c = cos_poly(p.r);
+  return negate_if((p.quadrant & 1) ? s : c, (p.quadrant + 1) & 2);
 }
-CT_FORMULA float tan(float x) {
-  auto [r, q] = detail::split_trig(x);
-  float s = detail::sin_poly(r), c = detail::cos_poly(r);
-  float y = (q & 1) ? -c / s : s / c;
+CT_FORMULA float tan_of(float x, TrigParts p) {
+  float s = sin_poly(p.r), c = cos_poly(p.r);
+  float y = (p.quadrant & 1) ? -c / s : s / c;
   return x == 0.0f ? x : y;
 }
+
+// For arguments and results in half types, in float alone. The first product and difference are exact: q has
+// 20 bits and the constant 24, and what cancellation leaves fits a float. The other part of pi/2 is off by
+// 2e-9 at most, where arguments come no closer to a multiple of pi/2 than 1e-5.
+CT_FORMULA TrigParts split_trig_coarse(float x) {
+  constexpr float shifter = 12582912.0f;  // its sum with q has q mod 4 in the lowest bits
+  float t = fma(x, 0.636619772f, shifter), q = t - shifter;
+  return {fma(q, 4.37113883e-08f, fma(q, -1.57079637f, x)), bit_cast<int32_t>(t)};
+}
+
+}  // namespace detail
+
+CT_FORMULA float sin(float x) { return detail::sin_of(x, detail::split_trig(x)); }
+CT_FORMULA float cos(float x) { return detail::cos_of(detail::split_trig(x)); }
+CT_FORMULA float tan(float x) { return detail::tan_of(x, detail::split_trig(x)); }
+CT_FORMULA float sin_coarse(float x) { return detail::sin_of(x, detail::split_trig_coarse(x)); }
+CT_FORMULA float cos_coarse(float x) { return detail::cos_of(detail::split_trig_coarse(x)); }
+CT_FORMULA float tan_coarse(float x) { return detail::tan_of(x, detail::split_trig_coarse(x)); }
 
 CT_FORMULA float atan(float x) {
   float a = abs(x);

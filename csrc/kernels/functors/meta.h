@@ -7,6 +7,7 @@
 //   complex ones are
 //                 taken from ComplexTypes
 //   halves        kernels that read and write half types themselves, see Halves
+//   half_bits     from the bits of an element of half type to those of the result, where nothing is computed
 //   promote       from the inputs' common dtype to that of the computation
 //   result        the dtype of the result: of the computation, bool, or its real part
 //   sign_free     kernels for unsigned integers serve the signed ones

@@ -12,7 +12,7 @@ namespace ctorch::functors {
 
 struct Abs : Unary {
   static constexpr auto name = "abs";
-  static constexpr Halves halves = Halves::chosen;
+  CT_FORMULA static uint16_t half_bits(uint16_t x) { return x & 0x7fffu; }
   static constexpr auto doc = "Absolute value; of complex numbers the magnitude.";
   static constexpr Result result = Result::real;
   using Types = RealTypes;
@@ -32,7 +32,7 @@ struct Abs : Unary {
 };
 struct Neg : Unary {
   static constexpr auto name = "neg";
-  static constexpr Halves halves = Halves::chosen;
+  CT_FORMULA static uint16_t half_bits(uint16_t x) { return x ^ 0x8000u; }
   static constexpr auto doc = "-input.";
   static constexpr bool sign_free = true;
   using Types = SignFree;
@@ -246,6 +246,7 @@ CT_REAL_FUNCTION(Erfc, erfc, "1 - erf(input), accurate where that is small.")
   struct Name : FloatUnary {                                                          \
     static constexpr auto name = #fn;                                                 \
     static constexpr auto doc = Doc;                                                  \
+    static constexpr Halves halves = Halves::direct;                                  \
     using ComplexTypes = Complexes;                                                   \
     template <class T>                                                                \
     CT_FORMULA T operator()(T x) const {                                              \
@@ -254,6 +255,7 @@ CT_REAL_FUNCTION(Erfc, erfc, "1 - erf(input), accurate where that is small.")
       else                                                                            \
         return math::fn(x);                                                           \
     }                                                                                 \
+    CT_FORMULA static float coarse(float x) { return math::fn##_coarse(x); }          \
     CT_FORMULA static bool easy(float x) { return math::abs(x) <= math::kTrigLimit; } \
     CT_FORMULA static float exact(float x) { return __builtin_##fn##f(x); }           \
   };
