@@ -47,7 +47,7 @@ CT_INLINE void map_line(const X* x, const X* g, int64_t n, Y* y, bool past_cache
 }
 
 template <class V, class T>
-CT_NOINLINE void affine_line(const T* x, int64_t n, V scale, V shift, T* y, bool past_caches) {
+CT_INLINE void affine_line(const T* x, int64_t n, V scale, V shift, T* y, bool past_caches) {
   map_line<V>(x, x, n, y, past_caches,
               [=](auto v, auto, auto) __attribute__((always_inline)) { return v * scale + shift; });
 }
