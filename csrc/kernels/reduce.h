@@ -71,8 +71,7 @@ struct Reducer {
   void (*join)(void* a, const void* b, int64_t n);
   // Results at + j * out_stride of the outputs, from totals[j], j < n.
   void (*write)(const ReduceArgs&, const void* totals, int64_t n, int64_t at, int64_t out_stride);
-  // Join p[i * stride + j], j < n <= kShortRow, to totals[i], i < rows <= 16. May be null: row() does that,
-  // too.
+  // Join p[i * stride + j], j < n <= kShortRow, to totals[i], i < rows. May be null: row() does that, too.
   void (*short_rows)(const void* p, int64_t rows, int64_t stride, int64_t n, void* totals) = nullptr;
   // Where not null, row() and columns() take the floats that this makes of elements of a half type.
   void (*widen)(const void* from, float* to, int64_t n) = nullptr;

@@ -6,6 +6,7 @@
 #include "core/parallel.h"
 #include "core/scratch.h"
 #include "kernels/cpu/rows.h"
+#include "kernels/cpu/turn.h"
 #include "kernels/cpu/vec_math.h"
 
 namespace ctorch::CT_ISA {
@@ -274,35 +275,61 @@ struct Classes {
     static_cast<T*>(a.weights)[l] = w;
   }
 
-  static CT_INLINE void band_log_sum(const ClassLossArgs& a, const T* CT_RESTRICT x, int64_t cols,
-                                     T* CT_RESTRICT max, T* CT_RESTRICT log_of_sum) {
+  // The scores of samples [first, first + cols), or places of one: class c of number j at x[c * pitch + j],
+  // and the gradient there in `out`, which may be x.
+  struct Band {
+    const T* x;
+    T* out;
+    int64_t pitch, first, cols;
+  };
+  static CT_INLINE void band_log_sum(const ClassLossArgs& a, const Band& band, T* CT_RESTRICT max,
+                                     T* CT_RESTRICT log_of_sum) {
+    const T* CT_RESTRICT x = band.x;
+    const int64_t cols = band.cols, pitch = band.pitch;
     for (int64_t j = 0; j < cols; ++j) max[j] = x[j];
     for (int64_t c = 1; c < a.classes; ++c) {
-      for (int64_t j = 0; j < cols; ++j) max[j] = Lanes<T>::greater(max[j], x[c * a.inner + j]);
+      for (int64_t j = 0; j < cols; ++j) max[j] = Lanes<T>::greater(max[j], x[c * pitch + j]);
     }
     for (int64_t j = 0; j < cols; ++j) log_of_sum[j] = 0;
     for (int64_t c = 0; c < a.classes; ++c) {
-      for (int64_t j = 0; j < cols; ++j) log_of_sum[j] += exp_below_zero(x[c * a.inner + j] - max[j]);
+      for (int64_t j = 0; j < cols; ++j) log_of_sum[j] += exp_below_zero(x[c * pitch + j] - max[j]);
     }
     for (int64_t j = 0; j < cols; ++j) log_of_sum[j] = math::log(log_of_sum[j]);
   }
-  // band(sample, first column, columns) for every band.
-  template <class Band>
-  static CT_INLINE void for_bands(const ClassLossArgs& a, Band band) {
-    const int64_t bands = (a.inner + kBand - 1) / kBand;
-    parallel_for(0, a.samples * bands, most(1, kLeastWork / (a.classes * least(a.inner, kBand))),
-                 [&](int64_t from, int64_t to) {
-                   for (int64_t b = from; b < to; ++b) {
-                     const int64_t first = b % bands * kBand;
-                     band(b / bands, first, least(kBand, a.inner - first));
-                   }
-                 });
+
+  // Rows of few classes are turned to bands.
+  static CT_INLINE bool in_bands(const ClassLossArgs& a) {
+    return a.inner > 1 || a.classes <= kLongestTurned;
+  }
+  template <bool kBackward, class Use>
+  static CT_INLINE void for_bands(const ClassLossArgs& a, Use use) {
+    const T* x = static_cast<const T*>(a.x);
+    T* dx = kBackward ? static_cast<T*>(a.dx) : nullptr;
+    const int64_t widest = a.inner > 1 ? kBand : rows_to_turn(a.classes),
+                  columns = a.inner > 1 ? a.inner : a.samples;
+    const int64_t bands = (columns + widest - 1) / widest, images = a.inner > 1 ? a.samples : 1;
+    const int64_t work = a.classes * least(columns, widest);
+    parallel_for(0, images * bands, most(1, kLeastWork / work), [&](int64_t from, int64_t to) {
+      alignas(64) T turned[kTurnedElements];
+      for (int64_t b = from; b < to; ++b) {
+        const int64_t image = b / bands, first = b % bands * widest, cols = least(widest, columns - first);
+        if (a.inner > 1) {
+          const int64_t at = image * a.classes * a.inner + first;
+          use(Band{x + at, dx + at, a.inner, image * a.inner + first, cols});
+        } else {
+          const int64_t at = first * a.classes;
+          turn_rows(x + at, a.classes, cols, a.classes, turned);
+          use(Band{turned, turned, turned_width<T>(cols), first, cols});
+          if (kBackward) turn_columns(turned, cols, a.classes, dx + at);
+        }
+      }
+    });
   }
 
   static void cross_entropy(const ClassLossArgs& a) {
     const Shares shares(a);
     const T* x = static_cast<const T*>(a.x);
-    if (a.inner == 1) {
+    if (!in_bands(a)) {
       return parallel_for(0, a.samples, most(1, kLeastWork / a.classes), [&](int64_t from, int64_t to) {
         for (int64_t r = from; r < to; ++r) {
           T max, log_of_sum;
@@ -311,12 +338,11 @@ struct Classes {
         }
       });
     }
-    for_bands(a, [&](int64_t sample, int64_t first, int64_t cols) {
+    for_bands<false>(a, [&](const Band& band) {
       T max[kBand], log_of_sum[kBand];
-      const T* p = x + sample * a.classes * a.inner + first;
-      band_log_sum(a, p, cols, max, log_of_sum);
-      for (int64_t j = 0; j < cols; ++j)
-        put_loss(a, shares, sample * a.inner + first + j, p + j, a.inner, max[j], log_of_sum[j]);
+      band_log_sum(a, band, max, log_of_sum);
+      for (int64_t j = 0; j < band.cols; ++j)
+        put_loss(a, shares, band.first + j, band.x + j, band.pitch, max[j], log_of_sum[j]);
     });
   }
 
@@ -330,7 +356,7 @@ struct Classes {
       return t == a.ignore_index ? T(0) : static_cast<const T*>(a.grad)[l];
     };
     auto total_share = [&](int64_t t) { return shares.target * weight(a, t) + shares.other * shares.sum; };
-    if (a.inner == 1) {
+    if (!in_bands(a)) {
       return parallel_for(0, a.samples, most(1, kLeastWork / a.classes), [&](int64_t from, int64_t to) {
         for (int64_t r = from; r < to; ++r) {
           const T* p = x + r * a.classes;
@@ -358,22 +384,23 @@ struct Classes {
         }
       });
     }
-    for_bands(a, [&](int64_t sample, int64_t first, int64_t cols) {
+    for_bands<true>(a, [&](const Band& band) {
       T max[kBand], log_of_sum[kBand], g[kBand], scale[kBand];
-      const T* CT_RESTRICT p = x + sample * a.classes * a.inner + first;
-      T* CT_RESTRICT q = dx + sample * a.classes * a.inner + first;
-      const int64_t* target = a.target + sample * a.inner + first;
-      band_log_sum(a, p, cols, max, log_of_sum);
+      const int64_t* target = a.target + band.first;
+      const int64_t cols = band.cols;
+      band_log_sum(a, band, max, log_of_sum);
       for (int64_t j = 0; j < cols; ++j) {
-        g[j] = factor(sample * a.inner + first + j);
+        g[j] = factor(band.first + j);
         scale[j] = target[j] == a.ignore_index ? T(0) : g[j] * total_share(target[j]);
       }
       for (int64_t c = 0; c < a.classes; ++c) {
         const T other = shares.other * weight(a, c), own = shares.target * weight(a, c);
+        const T* p = band.x + c * band.pitch;
+        T* q = band.out + c * band.pitch;
+#pragma GCC ivdep
         for (int64_t j = 0; j < cols; ++j) {
           const T share = other + (target[j] == c ? own : T(0));
-          const T e = exp_below_zero(p[c * a.inner + j] - max[j] - log_of_sum[j]);
-          q[c * a.inner + j] = scale[j] * e - g[j] * share;
+          q[j] = scale[j] * exp_below_zero(p[j] - max[j] - log_of_sum[j]) - g[j] * share;
         }
       }
     });

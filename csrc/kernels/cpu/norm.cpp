@@ -1,9 +1,9 @@
 // Norms of rows. Short rows are computed sixteen side by side.
 #include "core/parallel.h"
 #include "core/scratch.h"
-#include "kernels/cpu/gemm_pack.h"
 #include "kernels/cpu/lane_row.h"
 #include "kernels/cpu/norm_row.h"
+#include "kernels/cpu/turn.h"
 
 namespace ctorch::CT_ISA {
 namespace {
@@ -44,11 +44,8 @@ struct ShortRows {
   Lane mean, rstd;
 
   static CT_INLINE bool serve(int64_t n) { return n <= kLongest; }
-  static CT_INLINE void load(V* to, const V* x, int64_t n) { pack_panel(to, kSide, kSide, n, x, n, 1); }
-  static CT_INLINE void store(V* x, const V* from, int64_t n) {
-    for (int64_t i = 0; i < n; i += kLanes<V>)
-      pack_rows_along_k<V>(x + i, n, least(kLanes<V>, n - i), kSide, from + i * kSide, kSide);
-  }
+  static CT_INLINE void load(V* to, const V* x, int64_t n) { turn_rows(x, n, kSide, n, to); }
+  static CT_INLINE void store(V* x, const V* from, int64_t n) { turn_columns(from, kSide, n, x); }
 
   CT_INLINE ShortRows(const V* x, int64_t n, double eps, bool centre) {
     const Lane share = Lane::all(1 / static_cast<V>(n));

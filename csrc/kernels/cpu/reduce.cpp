@@ -7,6 +7,7 @@
 #include "core/scratch.h"
 #include "kernels/cpu/gemm_blocks.h"
 #include "kernels/cpu/reduce_lanes.h"
+#include "kernels/cpu/turn.h"
 
 namespace ctorch::CT_ISA {
 namespace {
@@ -107,6 +108,36 @@ void join_short_rows(const Reducer& r, const ReduceArgs& a, const char* p, int64
   for (int64_t k = 0; k < rows; ++k) r.row(a, numbers + k * a.count, a.count, 0, totals + k * r.total_size);
 }
 
+// Short rows are turned to columns where elements have 4 or 8 bytes.
+constexpr int64_t kFewestTurned = 8;
+bool turns(const Reducer& r, int64_t n) {
+  return n > 1 && n <= kLongestTurned && (r.widen || r.in_size == 4 || r.in_size == 8);
+}
+template <class S>
+void join_turned(const Reducer& r, const ReduceArgs& a, const void* p, int64_t rows, int64_t pitch,
+                 char* totals) {
+  alignas(64) S columns[kTurnedElements];
+  const int64_t cols = turned_width<S>(rows);
+  turn_rows(static_cast<const S*>(p), pitch, rows, a.count, columns);
+  for (int64_t i = 0; i < a.count; i += kBlockRows)
+    r.columns(a, columns + i * cols, least(kBlockRows, a.count - i), cols, cols, i, totals);
+}
+// Each of `rows` dense rows that are `pitch` apart to one of kTurned totals, of which others are written,
+// too.
+void join_turned_rows(const Reducer& r, const ReduceArgs& a, const char* p, int64_t rows, int64_t pitch,
+                      char* totals) {
+  if (!r.widen)
+    return (r.in_size == 4 ? join_turned<uint32_t> : join_turned<uint64_t>)(r, a, p, rows, pitch, totals);
+  alignas(64) float numbers[kTurnedElements];
+  const int64_t n = a.count;
+  if (pitch == n) {
+    r.widen(p, numbers, rows * n);
+  } else {
+    for (int64_t k = 0; k < rows; ++k) r.widen(p + k * pitch * r.in_size, numbers + k * n, n);
+  }
+  join_turned<uint32_t>(r, a, numbers, rows, n, totals);
+}
+
 // Join the next n elements of a reduction whose last dim is dense, from element `start` on: runs of it are
 // brought together as floats.
 void join_widened_runs(const Reducer& r, const ReduceArgs& a, const char* base, Walker& w, int64_t n,
@@ -174,9 +205,11 @@ void reduce_rows(const Reducer& r, const ReduceArgs& a) {
   }
   const int64_t pieces = piece_count(a.outputs, a.count);
   if (pieces == 1) {
-    constexpr int64_t kBatch = 16;  // results written at a time
+    constexpr int64_t kBatch = kTurned;  // results written at a time
     const bool dense = a.reduced_dims == 1 && a.reduced_in[0] == 1;
-    const bool short_rows = r.short_rows && dense && a.count <= kShortRow;
+    const bool short_rows = r.short_rows && dense && a.count <= kShortRow,
+               turned = dense && turns(r, a.count);
+    const int64_t batch = turned ? rows_to_turn(a.count) : kBatch;
     // A short row costs as much as one of 32 elements.
     parallel_for(
         0, a.outputs, most(1, kLeastWork / most(a.count, short_rows ? 32 : 1)),
@@ -185,12 +218,14 @@ void reduce_rows(const Reducer& r, const ReduceArgs& a) {
           Walker w(a.kept_dims, a.kept_sizes, a.kept_in, a.kept_out, from);
           const int64_t last = a.kept_dims - 1;
           for (int64_t o = from; o < to;) {
-            const int64_t run = last < 0 ? 1 : least(least(kBatch, to - o), a.kept_sizes[last] - w.at[last]);
+            const int64_t run = last < 0 ? 1 : least(least(batch, to - o), a.kept_sizes[last] - w.at[last]);
             const int64_t step = last < 0 ? 0 : a.kept_in[last], out_step = last < 0 ? 0 : a.kept_out[last];
-            r.empty(totals, run);
             const char* p = base + w.offset[0] * r.in_size;
+            r.empty(totals, kBatch);
             if (short_rows) {
               r.short_rows(p, run, step, a.count, totals);
+            } else if (turned && run >= kFewestTurned) {
+              join_turned_rows(r, a, p, run, step, totals);
             } else if (r.widen && dense && step == a.count && run * a.count <= kWidened) {
               join_short_rows(r, a, p, run, totals);
             } else {

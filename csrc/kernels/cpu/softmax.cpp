@@ -5,6 +5,7 @@
 #include "core/parallel.h"
 #include "core/scratch.h"
 #include "kernels/cpu/rows.h"
+#include "kernels/cpu/turn.h"
 #include "kernels/cpu/vec_math.h"
 
 namespace ctorch::CT_ISA {
@@ -196,6 +197,33 @@ CT_INLINE void run_band(const V* in, const V* g, V* out, int64_t n, int64_t inne
     kLog ? Band::log_softmax(in, out, n, inner, cols) : Band::softmax(in, out, n, inner, cols);
 }
 
+// Short rows are turned to columns of a band: of those that are whole lanes only the shortest, and of the
+// gradient, which has two operands to turn and no power to compute, none.
+constexpr CT_INLINE bool turns(int64_t rows, int64_t n, bool backward) {
+  const bool whole = n % kRowLanes == 0;
+  return rows >= 8 && (backward ? n < 48 && !whole : n <= kTurned || (n <= kLongestTurned && !whole));
+}
+
+// out may be g, or without g in.
+template <class V, bool kLog, bool kBackward>
+CT_NOINLINE void run_rows(const V* in, const V* g, V* out, int64_t rows, int64_t n) {
+  if (!turns(rows, n, kBackward)) {
+    for (int64_t i = 0; i < rows * n; i += n)
+      run_row<V, kLog, kBackward>(in + i, kBackward ? g + i : nullptr, out + i, n);
+    return;
+  }
+  alignas(64) V x[kTurnedElements], turned_g[kBackward ? kTurnedElements : 1];
+  const int64_t turn = rows_to_turn(n);
+  for (int64_t r = 0; r < rows; r += turn) {
+    const int64_t count = least(turn, rows - r), cols = turned_width<V>(count);
+    turn_rows(in + r * n, n, count, n, x);
+    if (kBackward) turn_rows(g + r * n, n, count, n, turned_g);
+    V* result = kBackward ? turned_g : x;
+    run_band<V, kLog, kBackward>(x, result, result, n, cols, cols);
+    turn_columns(result, count, n, out + r * n);
+  }
+}
+
 // Rows of half types are computed in a copy as floats: e^(x - max) once and with all digits, and each element
 // converted once, by a loop of nothing else, which for float16 has instructions that loops of more have not.
 // A copy of both operands fits L1, unless a row alone is longer.
@@ -219,12 +247,12 @@ void over_rows(const SoftmaxArgs& a) {
         const int64_t at = o * n, count = least(turn, to - o) * n;
         widen_row(in + at, x, count);
         if (kBackward) widen_row(g + at, result, count);
-        for (int64_t i = 0; i < count; i += n) run_row<V, kLog, kBackward>(x + i, result + i, result + i, n);
+        run_rows<V, kLog, kBackward>(x, result, result, count / n, n);
         narrow_row(result, out + at, count);
       }
     } else {
-      for (int64_t at = from * n; at < to * n; at += n)
-        run_row<V, kLog, kBackward>(in + at, kBackward ? g + at : nullptr, out + at, n);
+      const int64_t at = from * n;
+      run_rows<V, kLog, kBackward>(in + at, kBackward ? g + at : nullptr, out + at, to - from, n);
     }
   };
   if (a.outer * n <= kLeastWork) return rows(0, a.outer);
