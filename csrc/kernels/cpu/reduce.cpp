@@ -100,18 +100,10 @@ void join_columns(const Reducer& r, const ReduceArgs& a, const char* p, int64_t 
   }
 }
 
-// Each of several rows, dense and together at most kWidened elements, to a total of its own: many short rows
-// are widened in one go.
-void join_short_rows(const Reducer& r, const ReduceArgs& a, const char* p, int64_t rows, char* totals) {
-  alignas(64) float numbers[kWidened];
-  r.widen(p, numbers, rows * a.count);
-  for (int64_t k = 0; k < rows; ++k) r.row(a, numbers + k * a.count, a.count, 0, totals + k * r.total_size);
-}
-
 // Short rows are turned to columns where elements have 4 or 8 bytes.
 constexpr int64_t kFewestTurned = 8;
 bool turns(const Reducer& r, int64_t n) {
-  return n > 1 && n <= kLongestTurned && (r.widen || r.in_size == 4 || r.in_size == 8);
+  return n <= kLongestTurned && (r.widen || r.in_size == 4 || r.in_size == 8);
 }
 template <class S>
 void join_turned(const Reducer& r, const ReduceArgs& a, const void* p, int64_t rows, int64_t pitch,
@@ -122,8 +114,8 @@ void join_turned(const Reducer& r, const ReduceArgs& a, const void* p, int64_t r
   for (int64_t i = 0; i < a.count; i += kBlockRows)
     r.columns(a, columns + i * cols, least(kBlockRows, a.count - i), cols, cols, i, totals);
 }
-// Each of `rows` dense rows that are `pitch` apart to one of kTurned totals, of which others are written,
-// too.
+// Dense rows that are `pitch` apart, each to a total of its own. There is room for kTurned totals, of which
+// some more are written.
 void join_turned_rows(const Reducer& r, const ReduceArgs& a, const char* p, int64_t rows, int64_t pitch,
                       char* totals) {
   if (!r.widen)
@@ -221,13 +213,12 @@ void reduce_rows(const Reducer& r, const ReduceArgs& a) {
             const int64_t run = last < 0 ? 1 : least(least(batch, to - o), a.kept_sizes[last] - w.at[last]);
             const int64_t step = last < 0 ? 0 : a.kept_in[last], out_step = last < 0 ? 0 : a.kept_out[last];
             const char* p = base + w.offset[0] * r.in_size;
-            r.empty(totals, kBatch);
+            const bool side_by_side = turned && run >= kFewestTurned;
+            r.empty(totals, side_by_side ? kBatch : run);
             if (short_rows) {
               r.short_rows(p, run, step, a.count, totals);
-            } else if (turned && run >= kFewestTurned) {
+            } else if (side_by_side) {
               join_turned_rows(r, a, p, run, step, totals);
-            } else if (r.widen && dense && step == a.count && run * a.count <= kWidened) {
-              join_short_rows(r, a, p, run, totals);
             } else {
               for (int64_t k = 0; k < run; ++k)
                 reduce_range(r, a, p + k * step * r.in_size, 0, a.count, totals + k * r.total_size);
