@@ -253,7 +253,8 @@ TEST_P(Gemm, SameBitsForEveryNumberOfThreads) {
                                 {1, 300, 100000},
                                 {16, 1000, 2000},
                                 {3000, 20, 90},
-                                {40, 2600, 1100}}) {
+                                {40, 2600, 1100},
+                                {50, 40, 17000}}) {
     std::vector<float> a = numbers.draw<float>(m * k), b = numbers.draw<float>(k * n);
     std::vector<float> expected;
     for (int threads : {1, 3, 80}) {

@@ -75,6 +75,44 @@ bool try_skinny(const Product<T, S>& q) {
   return true;
 }
 
+// Few results of long sums, of which a block of k has too little for several threads: stretches of k are
+// summed side by side, each by one. No form of b is kept for them.
+template <class T>
+struct DeepProduct {
+  static constexpr int64_t kMostResults = 1 << 14, kBlock = GemmBlocks<T>::depth, kShortest = 4 * kBlock,
+                           kFewest = 4, kMost = 16;
+  static bool serves(int64_t m, int64_t n, int64_t k) {
+    return m * n <= kMostResults && k >= kFewest * kShortest;
+  }
+};
+template <class T>
+void deep_product(const Product<T, T>& q) {
+  using Deep = DeepProduct<T>;
+  const int64_t results = q.m * q.n, block = Deep::kBlock;
+  const int64_t depth = ceil_div(ceil_div(q.k, std::min(Deep::kMost, q.k / Deep::kShortest)), block) * block;
+  const int64_t count = ceil_div(q.k, depth);
+  Scratch buffer(static_cast<size_t>(count * results) * sizeof(T));
+  T* sums = buffer.as<T>();
+  parallel_for(0, count, 1, [&](int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; ++i) {
+      Product<T, T> part = q;
+      part.a += i * depth * q.a_k;
+      part.b += i * depth * q.b_k;
+      part.k = std::min(depth, q.k - i * depth);
+      part.out = {sums + i * results, q.n, 1, nullptr, 0, 0, T(1), T(0), GemmActivation::none};
+      BlockedProduct<PlainFormat<T, T>, T>(part).run();
+    }
+  });
+  parallel_for(0, q.m, std::max<int64_t>(1, 32768 / (q.n * count)), [&](int64_t from, int64_t to) {
+    T* first = sums + from * q.n;
+    for (int64_t i = 1; i < count; ++i) {
+      const T* part = first + i * results;
+      for (int64_t at = 0; at < (to - from) * q.n; ++at) first[at] += part[at];
+    }
+    write_tile(q.out, from, 0, to - from, q.n, first, q.n);
+  });
+}
+
 template <class T, class S>
 void product(Product<T, S> q) {
   using Blocks = GemmBlocks<S>;
@@ -90,6 +128,9 @@ void product(Product<T, S> q) {
       transpose(turned);
       if (try_skinny(turned)) return;
     }
+  }
+  if constexpr (std::is_floating_point_v<T>) {
+    if (DeepProduct<T>::serves(q.m, q.n, q.k) && !q.always_prepared) return deep_product(q);
   }
   put_result_in_rows(q);
   if constexpr (!std::is_same_v<T, S>) {
@@ -204,10 +245,13 @@ void gemm_of_complex(const GemmArgs& g) {
 }
 
 int64_t prepared_bytes(const GemmArgs& g) {
-  if (!is_worth_preparing(g)) return 0;
+  const auto bytes = [&]<class T>(T) {
+    const bool deep = DeepProduct<T>::serves(g.m, g.n, g.k) && !g.always_prepared;
+    return deep || !is_worth_preparing(g) ? 0 : panels_bytes<PlainFormat<T, T>>(g);
+  };
   switch (g.dtype) {
-    case DType::float32: return panels_bytes<PlainFormat<float, float>>(g);
-    case DType::float64: return panels_bytes<PlainFormat<double, double>>(g);
+    case DType::float32: return bytes(float());
+    case DType::float64: return bytes(double());
     default: return 0;
   }
 }
