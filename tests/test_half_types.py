@@ -5,14 +5,13 @@ lengths, layouts, numbers, and every level of the machine.
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from math import erfc
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.levels import not_at_a_forced_level, run_at_level
 
 import ctorch
 
@@ -215,13 +214,7 @@ def test_softmax_rows(n: int, dtype: str) -> None:
         assert ((ours - exact).abs() <= exact.abs() * eps * 0.51 + smallest / 2 * 1.01).all().item()
 
 
-@pytest.mark.skipif("CTORCH_ISA" in os.environ, reason="this is a run at a forced level")
+@not_at_a_forced_level
 @pytest.mark.parametrize("level", ["generic", "avx2", "avx512"])
 def test_other_levels(level: str) -> None:
-    levels = ["generic", "avx2", "avx512", "avx512_bf16", "amx"]
-    if levels.index(level) >= levels.index(ctorch._C._best_isa()):
-        pytest.skip("this machine's best level, or above it")
-    env = {**os.environ, "CTORCH_ISA": level}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
-    run = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stdout[-4000:]
+    run_at_level(__file__, level)

@@ -19,8 +19,6 @@ from __future__ import annotations
 
 import math
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,11 +26,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.levels import LEVELS, not_at_a_forced_level, run_at_level
 
 import ctorch
 
 F = ctorch.nn.functional
-LEVELS = ["generic", "avx2", "avx512", "avx512_bf16", "amx"]
 # The runs at forced levels are with fewer examples each.
 EXAMPLES = int(os.environ.get("CTORCH_TEST_EXAMPLES", "150"))
 properties = settings(
@@ -575,18 +573,10 @@ def test_convolutions_have_the_same_bits_for_every_number_of_threads(thread_coun
         assert found[0] == found[1] == found[2], seed
 
 
-@pytest.mark.skipif("CTORCH_ISA" in os.environ, reason="this is a run at a forced level")
+@not_at_a_forced_level
 @pytest.mark.parametrize("level", LEVELS)
 def test_the_properties_hold_at_every_kernel_level(level):
-    best = LEVELS.index(ctorch._C._best_isa())
-    if LEVELS.index(level) > best:
-        pytest.skip(f"this machine's best level is {LEVELS[best]}")
-    if LEVELS.index(level) == best:
-        pytest.skip("the level of this run")
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
-    environment = {**os.environ, "CTORCH_ISA": level, "CTORCH_TEST_EXAMPLES": "30"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-4000:]
+    run_at_level(__file__, level, CTORCH_TEST_EXAMPLES="30")
 
 
 # ---- errors ------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.levels import not_at_a_forced_level, run_at_level
 
 import ctorch
 import ctorch.nn.functional as F
@@ -200,3 +201,9 @@ def test_a_row_is_the_same_on_any_number_of_threads(dtype):
             assert all(ctorch.equal(f(x), y) for f, y in zip(functions, alone, strict=True))
     finally:
         ctorch.set_num_threads(before)
+
+
+@not_at_a_forced_level
+@pytest.mark.parametrize("level", ["generic", "avx2", "avx512"])
+def test_other_levels(level):
+    run_at_level(__file__, level)
