@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import ctorch
@@ -93,18 +94,18 @@ def test_first_and_second_derivatives(cell, projected, reverse) -> None:
     def make(*size):
         return ctorch.randn(*size, dtype=ctorch.float64, requires_grad=True)
 
-    inputs = [make(4, gates * hidden), make(2, width), make(gates * hidden, width)]
-    extra = [make(2, hidden)] if cell == "lstm" else [make(gates * hidden)] if cell == "gru" else []
+    inputs = [make(4, 2), make(2, width), make(gates * hidden, 2), make(gates * hidden, width)]
+    biases = [make(gates * hidden), make(gates * hidden)]
+    extra = [make(2, hidden)] if cell == "lstm" else []
     extra += [make(width, hidden)] if projected else []
 
-    def layer(x, h, w, *more):
+    def layer(x, h, w_ih, w_hh, b_ih, b_hh, *more):
         c = more[0] if cell == "lstm" else None
-        bias = more[0] if cell == "gru" else None
-        results = ctorch._C._rnn_layer(
-            x, h, c, w, bias, more[-1] if projected else None, [2, 1, 1], cell, reverse
-        )
+        w_hr = more[-1] if projected else None
+        results = ctorch._C._rnn_layer(x, h, c, w_ih, w_hh, b_ih, b_hh, w_hr, [2, 1, 1], cell, reverse)
         return results[: 3 if cell == "lstm" else 2]
 
+    inputs += biases
     assert ctorch.autograd.gradcheck(layer, [*inputs, *extra])
     assert ctorch.autograd.gradgradcheck(layer, [*inputs, *extra])
 
@@ -120,21 +121,91 @@ def test_other_dtypes(dtype) -> None:
     ctorch.testing.assert_close(got.float(), want, rtol=0.05, atol=0.02)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_results_do_not_depend_on_threads(threads) -> None:
+# Enough rows and a large enough matrix for threads to take sequences through all steps, each some.
+@pytest.mark.parametrize("dtype", [ctorch.float32, ctorch.float64, ctorch.bfloat16])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    "name, options",
+    [("LSTM", {}), ("LSTM", {"proj_size": 64}), ("LSTM", {"proj_size": 5}), ("GRU", {}), ("RNN", {})],
+)
+def test_results_do_not_depend_on_threads(name, options, packed, dtype) -> None:
     ctorch.manual_seed(0)
-    layer, x = nn.LSTM(64, 96), ctorch.randn(7, 40, 64)
+    hidden, batch = 66, 47
+    layer = getattr(nn, name)(20, hidden, bidirectional=True, **options).to(dtype)
+    x = ctorch.randn(9, batch, 20, dtype=dtype, requires_grad=True)
+    h = ctorch.randn(2, batch, options.get("proj_size", hidden), dtype=dtype, requires_grad=True)
+    c = ctorch.randn(2, batch, hidden, dtype=dtype, requires_grad=True)
+    lengths = [1 + i * 8 // (batch - 1) for i in range(batch)][::-1]
+    given = rnn_utils.pack_padded_sequence(x, lengths) if packed else x
+    leaves = [x, h, *([c] if name == "LSTM" else []), *layer.parameters()]
     before = ctorch.get_num_threads()
     results = []
-    for n in (1, threads):
-        ctorch.set_num_threads(n)
-        layer.zero_grad()
-        out, _ = layer(x)
-        out.sum().backward()
-        results.append([out, layer.weight_hh_l0.grad])
-    ctorch.set_num_threads(before)
-    for a, b in zip(*results):
-        assert ctorch.equal(a, b)
+    try:
+        for n in (1, 2, 3, 5, 16):
+            ctorch.set_num_threads(n)
+            out, last = layer(given, (h, c) if name == "LSTM" else h)
+            out, last = out.data if packed else out, last if name == "LSTM" else (last,)
+            grads = ctorch.autograd.grad(
+                [out.square().sum(), *(t.square().sum() for t in last)], leaves, retain_graph=True
+            )
+            results.append([out, *last, *grads])
+    finally:
+        ctorch.set_num_threads(before)
+    for other in results[1:]:
+        for a, b in zip(results[0], other):
+            assert ctorch.equal(a, b)
+
+
+@needs_torch
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    "name, options", [("LSTM", {}), ("LSTM", {"proj_size": 64}), ("GRU", {}), ("RNN", {"bias": False})]
+)
+def test_large_layers_agree_with_pytorch(name, options, packed) -> None:
+    hidden, batch = 66, 47
+    lengths = [1 + i * 8 // (batch - 1) for i in range(batch)][::-1]
+    results = []
+    theirs = getattr(torch.nn, name)(20, hidden, bidirectional=True, dtype=torch.float64, **options)
+    weights = {key: value.detach().numpy() for key, value in theirs.named_parameters()}
+    data = torch.randn(9, batch, 20, dtype=torch.float64).numpy()
+    for T, utils, layer in (
+        (torch, torch_rnn, theirs),
+        (
+            ctorch,
+            rnn_utils,
+            getattr(nn, name)(20, hidden, bidirectional=True, dtype=ctorch.float64, **options),
+        ),
+    ):
+        layer.load_state_dict({key: T.tensor(value) for key, value in weights.items()})
+        x = T.tensor(data, requires_grad=True)
+        out, last = layer(utils.pack_padded_sequence(x, lengths) if packed else x)
+        out, last = out.data if packed else out, last if name == "LSTM" else (last,)
+        ((out * out).sum() + sum((s * s * s).sum() for s in last)).backward()
+        tensors = [out, *last, x.grad, *(p.grad for p in layer.parameters())]
+        results.append([t.detach().numpy() for t in tensors])
+    for want, got in zip(*results):
+        np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-12)
+
+
+def test_gradients_that_are_not_wanted() -> None:
+    layer, x = nn.LSTM(6, 8), ctorch.randn(5, 3, 6, requires_grad=True)
+    layer(x)[0].sum().backward()
+    want = [x.grad, *(p.grad for p in layer.parameters())]
+    x.grad = None
+    layer.zero_grad()
+    layer(x.detach())[0].sum().backward()
+    for p, grad in zip(layer.parameters(), want[1:]):
+        assert ctorch.equal(p.grad, grad)
+    # The biases have one gradient, but not one tensor.
+    assert layer.bias_ih_l0.grad.data_ptr() != layer.bias_hh_l0.grad.data_ptr()
+    layer.requires_grad_(False).zero_grad()
+    layer(x)[0].sum().backward()
+    assert ctorch.equal(x.grad, want[0])
+    assert all(p.grad is None for p in layer.parameters())
+    layer.bias_hh_l0.requires_grad_(True)
+    layer(x.detach())[0].sum().backward()
+    assert ctorch.equal(layer.bias_hh_l0.grad, want[-1])
+    assert layer.weight_hh_l0.grad is None
 
 
 def test_sequences_survive_packing_and_padding() -> None:

@@ -47,7 +47,8 @@ struct GemmArgs {
   GemmPrecision precision = GemmPrecision::highest;  // float32 alone
   // b as GemmTable::prepare() has written it, or null.
   const void* prepared = nullptr;
-  // b comes prepared in every call, of any m: neither its form nor the choice of a kernel depends on m then.
+  // b comes prepared in every call, of any m: neither its form nor the choice of a kernel depends on m then,
+  // and a row of the result has the same bits among any others.
   bool always_prepared = false;
 };
 

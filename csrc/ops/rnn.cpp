@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/parallel.h"
 #include "kernels/table.h"
 #include "ops/copy.h"
 #include "ops/elementwise.h"
+#include "ops/matmul.h"
 #include "ops/reduce.h"
 #include "ops/view.h"
 
@@ -25,36 +27,35 @@ RnnCell cell_of(const std::string& name) {
 // Sizes, and the operands dense in the dtype of the computation: half types compute in float.
 struct Layer {
   RnnCell cell;
-  DType dtype;
+  DType given, dtype;
   // bfloat16 weights lose nothing where products round to it; states and gradients are rounded as results
   // are.
   GemmPrecision precision;
-  int64_t steps, total = 0, batch, hidden, width, gate_width, kept_width;
-  Tensor gates, h0, c0, weight_hh, bias_hh, weight_hr;
+  int64_t steps, total = 0, batch, hidden, width, gate_width;
+  Tensor h0, c0, weight_hh, bias_hh, weight_hr;
   IntList batch_sizes;
   bool reverse;
   std::vector<int64_t> offset;
 
   explicit Layer(const RnnOperands& x)
       : cell(cell_of(x.cell)),
-        dtype(x.gates.dtype() == DType::float64 ? DType::float64 : DType::float32),
-        precision(x.gates.dtype() == DType::bfloat16 ? GemmPrecision::medium : GemmPrecision::highest),
+        given(x.data.dtype()),
+        dtype(given == DType::float64 ? DType::float64 : DType::float32),
+        precision(given == DType::bfloat16 ? GemmPrecision::medium : GemmPrecision::highest),
         steps(static_cast<int64_t>(x.batch_sizes.size())),
         batch_sizes(x.batch_sizes),
         reverse(x.reverse) {
-    check(is_floating(x.gates.dtype()), kOp, ": expected a floating dtype, got ", x.gates.dtype());
-    check(x.gates.dim() == 2 && x.h0.dim() == 2 && x.weight_hh.dim() == 2, kOp,
-          ": expected matrices, got gates ", x.gates.sizes(), ", h0 ", x.h0.sizes(), " and weight_hh ",
-          x.weight_hh.sizes());
-    for (const Tensor* t : {&x.h0, &x.weight_hh})
-      check(t->dtype() == x.gates.dtype(), kOp, ": expected one dtype, got ", x.gates.dtype(), " and ",
-            t->dtype());
+    check(is_floating(given), kOp, ": expected a floating dtype, got ", given);
+    check(x.data.dim() == 2 && x.h0.dim() == 2 && x.weight_ih.dim() == 2 && x.weight_hh.dim() == 2, kOp,
+          ": expected matrices, got data ", x.data.sizes(), ", h0 ", x.h0.sizes(), ", weight_ih ",
+          x.weight_ih.sizes(), " and weight_hh ", x.weight_hh.sizes());
+    for (const Tensor* t : {&x.h0, &x.weight_ih, &x.weight_hh})
+      check(t->dtype() == given, kOp, ": expected one dtype, got ", given, " and ", t->dtype());
     batch = x.h0.sizes()[0];
     width = x.h0.sizes()[1];
-    gate_width = x.gates.sizes()[1];
+    gate_width = x.weight_hh.sizes()[0];
     const int64_t count = cell == RnnCell::lstm ? 4 : cell == RnnCell::gru ? 3 : 1;
     hidden = gate_width / count;
-    kept_width = cell == RnnCell::gru ? 4 * hidden : gate_width;
     int64_t before = batch;
     for (int64_t size : batch_sizes) {
       check(size >= 1 && size <= before, kOp, ": batch_sizes must fall from at most ", batch,
@@ -63,35 +64,40 @@ struct Layer {
       total += size;
       before = size;
     }
-    check(x.gates.sizes()[0] == total && gate_width == count * hidden &&
-              x.weight_hh.sizes() == Dims{gate_width, width} && (x.weight_hr || width == hidden),
-          kOp, ": gates ", x.gates.sizes(), ", h0 ", x.h0.sizes(), " and weight_hh ", x.weight_hh.sizes(),
-          " do not fit ", total, " rows of ", count, " gates");
+    check(x.data.sizes()[0] == total && gate_width == count * hidden &&
+              x.weight_ih.sizes() == Dims{gate_width, x.data.sizes()[1]} && x.weight_hh.sizes()[1] == width &&
+              (x.weight_hr || width == hidden),
+          kOp, ": data ", x.data.sizes(), ", h0 ", x.h0.sizes(), ", weight_ih ", x.weight_ih.sizes(),
+          " and weight_hh ", x.weight_hh.sizes(), " do not fit ", total, " rows of ", count, " gates");
     auto dense = [&](const Tensor& t) { return contiguous(to_dtype(t, dtype)); };
     auto optional = [&](const OptionalTensor& t, const Dims& sizes, const char* name) {
       if (!t) return Tensor();
-      check(t->sizes() == sizes && t->dtype() == x.gates.dtype(), kOp, ": expected ", name, " of shape ",
-            sizes, " and dtype ", x.gates.dtype(), ", got ", *t);
+      check(t->sizes() == sizes && t->dtype() == given, kOp, ": expected ", name, " of shape ", sizes,
+            " and dtype ", given, ", got ", *t);
       return dense(*t);
     };
-    gates = dense(x.gates);
     h0 = dense(x.h0);
     weight_hh = dense(x.weight_hh);
     c0 = optional(x.c0, Dims{batch, hidden}, "c0");
+    optional(x.bias_ih, Dims{gate_width}, "bias_ih");
     bias_hh = optional(x.bias_hh, Dims{gate_width}, "bias_hh");
     weight_hr = optional(x.weight_hr, Dims{width, hidden}, "weight_hr");
     check(static_cast<bool>(c0) == (cell == RnnCell::lstm), kOp, ": c0 belongs to 'lstm'");
+    check(!weight_hr || cell == RnnCell::lstm, kOp, ": weight_hr belongs to 'lstm'");
   }
 
-  Tensor make(int64_t rows, int64_t cols) const { return empty(Dims{rows, cols}, dtype, gates.device()); }
+  Tensor make(int64_t rows, int64_t cols) const { return empty(Dims{rows, cols}, dtype, h0.device()); }
+  Tensor make_if(bool needed, int64_t rows, int64_t cols) const { return make(needed ? rows : 0, cols); }
   char* row(const Tensor& t, int64_t i) const { return t.data() + i * t.sizes()[1] * t.item_size(); }
   int64_t bytes(int64_t rows, int64_t cols) const { return rows * cols * item_size(dtype); }
   // The i-th step that is run, by its place in time.
   int64_t step(int64_t i) const { return reverse ? steps - 1 - i : i; }
-  // The state before the i-th step that is run: among the results of the step before, or, where a sequence
-  // may begin at any step, in `state`.
-  const char* before(int64_t i, const Tensor& state, const Tensor& results) const {
-    return i == 0 || reverse ? state.data() : row(results, offset[static_cast<size_t>(i - 1)]);
+  int64_t rows_at(int64_t t) const { return batch_sizes[static_cast<size_t>(t)]; }
+  int64_t offset_at(int64_t t) const { return offset[static_cast<size_t>(t)]; }
+  // The state of sequence r and those after it before the i-th step that is run: among the results of the
+  // step before, or, where a sequence may begin at any step, in `state`.
+  const char* before(int64_t i, int64_t r, const Tensor& state, const Tensor& results) const {
+    return i == 0 || reverse ? row(state, r) : row(results, offset_at(i - 1) + r);
   }
   RnnStepArgs args(int64_t rows) const {
     return {.cell = cell, .dtype = dtype, .rows = rows, .hidden = hidden, .gates = nullptr};
@@ -121,26 +127,31 @@ class StepWeight {
   // w is (k, n) if row_major, else (n, k).
   StepWeight(const Layer& l, const Tensor& w, bool row_major)
       : b_(row_major ? w : transpose(w, 0, 1)), precision_(l.precision) {
+    constexpr int64_t kLeastRows = 32;  // to bring it into that form costs as much as so many rows
     const GemmTable& kernels = cpu_kernels().gemm;
-    const GemmArgs g = product(1);
-    const int64_t bytes = kernels.prepared_bytes(g);
-    if (bytes == 0) {  // small
-      b_ = contiguous(b_);
-    } else {
+    GemmArgs g = product(1);
+    g.always_prepared = true;
+    const int64_t bytes = l.total >= kLeastRows ? kernels.prepared_bytes(g) : 0;
+    if (bytes > 0) {
       form_ = empty(Dims{bytes}, DType::uint8, w.device());
       kernels.prepare(g, form_.data());
+    } else if (l.steps > 1) {
+      b_ = contiguous(b_);
     }
   }
 
-  // c (m, n) = a (m, k) times the matrix + d: row-major, dense but for the rows of d, which lie d_row apart.
+  // c (m, n) = a (m, k) times the matrix + d, all row-major and dense.
   void multiply(int64_t m, const void* a, void* c, const void* d = nullptr, int64_t d_row = 0) const {
     GemmArgs g = product(m);
     g.a.data = a;
     g.c.data = c;
     if (d) g.d = {.data = d, .row = d_row, .col = 1};
-    g.prepared = form_ ? form_.data() : nullptr;
+    g.prepared = is_prepared() ? form_.data() : nullptr;
+    g.always_prepared = is_prepared();
     cpu_kernels().gemm.gemm(g);
   }
+  bool is_prepared() const { return static_cast<bool>(form_); }
+  int64_t bytes() const { return b_.numel() * b_.item_size(); }
 
  private:
   GemmArgs product(int64_t m) const {
@@ -149,7 +160,6 @@ class StepWeight {
     g.b = {.data = b_.data(), .row = b_.strides()[0], .col = b_.strides()[1]};
     g.c.row = g.n, g.c.col = 1;
     g.precision = precision_;
-    g.always_prepared = true;
     return g;
   }
 
@@ -157,73 +167,113 @@ class StepWeight {
   GemmPrecision precision_;
 };
 
+// The sequences of a batch do not depend on each other. If there are enough of them, and every core's caches
+// hold the matrix, each thread takes some through all steps: it never waits for the others, and what it reads
+// was written by itself. Else all threads work on each step. An element has the same bits either way: a
+// product by a prepared matrix does not depend on its number of rows.
+template <class Body>
+void for_sequences(const Layer& l, const StepWeight& weight, const std::optional<StepWeight>& projection,
+                   const Body& body) {
+  constexpr int64_t kLeastRows = 8, kMostBytes = int64_t{4} << 20;
+  const int64_t threads = in_parallel_region() ? 1 : num_threads();
+  const bool prepared = weight.is_prepared() && (!projection || projection->is_prepared());
+  if (threads == 1 || !prepared || l.total < kLeastRows * threads * l.steps || weight.bytes() > kMostBytes) {
+    return body(0, l.batch);
+  }
+  // Bounds between which threads have as many rows of all steps each; sequences are of falling length.
+  std::vector<int64_t> bounds{0};
+  int64_t done = 0, length = l.steps;
+  for (int64_t r = 0; r < l.batch; ++r) {
+    while (length > 0 && l.rows_at(length - 1) <= r) --length;
+    done += length;
+    if (done * threads >= l.total * static_cast<int64_t>(bounds.size())) bounds.push_back(r + 1);
+  }
+  bounds.back() = l.batch;
+  parallel_for(0, static_cast<int64_t>(bounds.size()) - 1, 1, [&](int64_t from, int64_t to) {
+    body(bounds[static_cast<size_t>(from)], bounds[static_cast<size_t>(to)]);
+  });
+}
+
+// What the input adds to the gates, in a tensor of its own: but for the gru, where one gate comes between,
+// both biases are in it.
+Tensor gates_of_input(const Layer& l, const RnnOperands& x) {
+  OptionalTensor bias = x.bias_ih;
+  if (l.cell != RnnCell::gru && x.bias_hh)
+    bias = bias ? add(*bias, *x.bias_hh, int64_t{1}, Out{}) : *x.bias_hh;
+  return contiguous(to_dtype(linear(x.data, x.weight_ih, bias), l.dtype));
+}
+
 }  // namespace
 
-Tensor6 rnn_layer(const RnnOperands& x) {
+RnnResults rnn_layer(const RnnOperands& x) {
   const Layer l(x);
-  const DType given = x.gates.dtype();
   const bool lstm = l.cell == RnnCell::lstm, gru = l.cell == RnnCell::gru;
-  const Tensor out = l.make(l.total, l.width), activated = l.make(l.total, l.kept_width),
-               cells = l.make(lstm ? l.total : 0, l.hidden),
-               unprojected = l.make(l.weight_hr ? l.total : 0, l.hidden), h = clone(l.h0),
+  const Tensor activated = gates_of_input(l, x), out = l.make(l.total, l.width),
+               cells = l.make_if(lstm || gru, l.total, l.hidden),
+               unprojected = l.make_if(!!l.weight_hr, l.total, l.hidden), h = clone(l.h0),
                c = lstm ? clone(l.c0) : l.make(0, l.hidden),
-               projected = l.make(gru ? l.batch : 0, l.gate_width);
+               projected = l.make_if(gru, l.batch, l.gate_width);
   const StepWeight weight(l, l.weight_hh, false);
   std::optional<StepWeight> projection;
   if (l.weight_hr) projection.emplace(l, l.weight_hr, false);
-  for (int64_t i = 0; i < l.steps; ++i) {
-    const int64_t t = l.step(i), rows = l.batch_sizes[static_cast<size_t>(t)],
-                  at = l.offset[static_cast<size_t>(t)];
-    const void *h_before = l.before(i, h, out), *c_before = lstm ? l.before(i, c, cells) : nullptr;
-    RnnStepArgs g = l.args(rows);
-    g.gates = l.row(activated, at);
-    if (gru) {
-      weight.multiply(rows, h_before, projected.data(), l.bias_hh ? l.bias_hh.data() : nullptr);
-      for (int64_t r = 0; r < rows; ++r)
-        copy_bytes(l.row(activated, at + r), l.row(l.gates, at + r), l.bytes(1, l.gate_width));
-      g.projected = projected.data();
-      g.h = h_before;
-    } else {
-      weight.multiply(rows, h_before, g.gates, l.row(l.gates, at), l.gate_width);
+  for_sequences(l, weight, projection, [&](int64_t from, int64_t to) {
+    for (int64_t i = 0; i < l.steps; ++i) {
+      const int64_t t = l.step(i), end = std::min(to, l.rows_at(t)), rows = end - from,
+                    at = l.offset_at(t) + from;
+      if (rows <= 0) continue;
+      const void* h_before = l.before(i, from, h, out);
+      RnnStepArgs g = l.args(rows);
+      g.gates = l.row(activated, at);
+      if (gru) {
+        weight.multiply(rows, h_before, l.row(projected, from), l.bias_hh ? l.bias_hh.data() : nullptr);
+        g.projected = l.row(projected, from);
+        g.kept = l.row(cells, at);
+        g.h = h_before;
+      } else {
+        weight.multiply(rows, h_before, g.gates, g.gates, l.gate_width);
+      }
+      if (lstm) {
+        g.c = l.before(i, from, c, cells);
+        g.c_out = l.row(cells, at);
+      }
+      g.h_out = l.row(l.weight_hr ? unprojected : out, at);
+      cpu_kernels().rnn.forward(g);
+      if (l.weight_hr) projection->multiply(rows, g.h_out, l.row(out, at));
+      // The states of rows that go no further, or of all rows where states are not found in the results.
+      const int64_t stay = l.reverse || i + 1 == l.steps ? from : std::clamp(l.rows_at(t + 1), from, end);
+      copy_bytes(l.row(h, stay), l.row(out, at + stay - from), l.bytes(end - stay, l.width));
+      if (lstm) copy_bytes(l.row(c, stay), l.row(cells, at + stay - from), l.bytes(end - stay, l.hidden));
     }
-    if (lstm) {
-      g.c = c_before;
-      g.c_out = l.row(cells, at);
-    }
-    g.h_out = l.weight_hr ? l.row(unprojected, at) : l.row(out, at);
-    cpu_kernels().rnn.forward(g);
-    if (l.weight_hr) projection->multiply(rows, g.h_out, l.row(out, at));
-    // The states of rows that go no further, or of all rows where states are not found in the results.
-    const int64_t stay = l.reverse || i + 1 == l.steps ? 0 : l.batch_sizes[static_cast<size_t>(t + 1)];
-    copy_bytes(l.row(h, stay), l.row(out, at + stay), l.bytes(rows - stay, l.width));
-    if (lstm) copy_bytes(l.row(c, stay), l.row(cells, at + stay), l.bytes(rows - stay, l.hidden));
-  }
-  return {to_dtype(out, given), to_dtype(h, given), to_dtype(c, given), activated, cells, unprojected};
+  });
+  auto back = [&](const Tensor& t) { return to_dtype(t, l.given); };
+  return {back(out), back(h), back(c), activated, cells, unprojected};
 }
 
-Tensor6 rnn_layer_backward(const OptionalTensor& grad_out, const OptionalTensor& grad_h,
-                           const OptionalTensor& grad_c, const RnnOperands& x, const Tensor& out_given,
-                           const Tensor& activated, const Tensor& cells, const Tensor& unprojected) {
+RnnGradients rnn_layer_backward(const OptionalTensor& grad_out, const OptionalTensor& grad_h,
+                                const OptionalTensor& grad_c, const RnnOperands& x, const Tensor& out_given,
+                                const Tensor& activated, const Tensor& cells, const Tensor& unprojected,
+                                bool grad_data, bool grad_weights) {
   const Layer l(x);
-  const DType given = x.gates.dtype();
   const bool lstm = l.cell == RnnCell::lstm, gru = l.cell == RnnCell::gru;
   const Tensor out = contiguous(to_dtype(out_given, l.dtype));
   auto gradient = [&](const OptionalTensor& grad, int64_t rows, int64_t cols) {
-    return grad ? clone(contiguous(to_dtype(*grad, l.dtype))) : zero_(l.make(rows, cols));
+    return grad ? contiguous(to_dtype(*grad, l.dtype)) : zero_(l.make(rows, cols));
   };
-  const Tensor dout = gradient(grad_out, l.total, l.width), dh = gradient(grad_h, l.batch, l.width),
-               dc = lstm ? gradient(grad_c, l.batch, l.hidden) : l.make(0, l.hidden);
+  // Of the state before the step at hand, as far as it comes through later steps: at first what was given.
+  const Tensor dh = clone(gradient(grad_h, l.batch, l.width)),
+               dc = lstm ? clone(gradient(grad_c, l.batch, l.hidden)) : l.make(0, l.hidden);
+  Tensor dout = gradient(grad_out, l.total, l.width);
+  if (l.weight_hr) dout = clone(dout);  // takes what comes through later steps, too
   // The states before each step, as matrices, where the results are not those matrices but for the first
   // step.
-  const bool shifted = !l.reverse && l.steps > 0 && l.batch_sizes.back() == l.batch;
-  const Tensor h_before = l.make(shifted ? 0 : l.total, l.width),
-               c_before = l.make(lstm && l.reverse ? l.total : 0, l.hidden);
+  const bool shifted = !l.reverse && l.steps > 0 && l.rows_at(l.steps - 1) == l.batch;
+  const Tensor h_before = l.make_if(!shifted, l.total, l.width),
+               c_before = l.make_if(lstm && l.reverse, l.total, l.hidden);
   auto collect = [&](const Tensor& to, const Tensor& first, const Tensor& results) {
     const Tensor state = clone(first);
     const int64_t n = results.sizes()[1];
     for (int64_t i = 0; i < l.steps; ++i) {
-      const int64_t t = l.step(i), rows = l.batch_sizes[static_cast<size_t>(t)],
-                    at = l.offset[static_cast<size_t>(t)];
+      const int64_t t = l.step(i), rows = l.rows_at(t), at = l.offset_at(t);
       copy_bytes(l.row(to, at), state.data(), l.bytes(rows, n));
       copy_bytes(state.data(), l.row(results, at), l.bytes(rows, n));
     }
@@ -232,53 +282,68 @@ Tensor6 rnn_layer_backward(const OptionalTensor& grad_out, const OptionalTensor&
   if (lstm && l.reverse) collect(c_before, l.c0, cells);
   const Tensor dgates = l.make(l.total, l.gate_width),
                dprojected = gru ? l.make(l.total, l.gate_width) : dgates,
-               d_unprojected = l.make(l.weight_hr ? l.batch : 0, l.hidden),
-               direct = l.make(gru ? l.batch : 0, l.hidden);
+               d_unprojected = l.make_if(!!l.weight_hr, l.batch, l.hidden),
+               direct = l.make_if(gru, l.batch, l.hidden);
   const StepWeight weight(l, l.weight_hh, true);
   std::optional<StepWeight> projection;
   if (l.weight_hr) projection.emplace(l, l.weight_hr, true);
-  for (int64_t i = l.steps - 1; i >= 0; --i) {
-    const int64_t t = l.step(i), rows = l.batch_sizes[static_cast<size_t>(t)],
-                  at = l.offset[static_cast<size_t>(t)];
-    // What reaches h after this step: through the steps that follow, and as an output.
-    const Tensor here = narrow(dout, 0, at, rows);
-    add(here, narrow(dh, 0, 0, rows), int64_t{1}, Out{&here, true});
-    RnnStepArgs g = l.args(rows);
-    g.gates = l.row(activated, at);
-    g.grad_h = here.data();
+  for_sequences(l, weight, projection, [&](int64_t from, int64_t to) {
+    for (int64_t i = l.steps - 1; i >= 0; --i) {
+      const int64_t t = l.step(i), rows = std::min(to, l.rows_at(t)) - from, at = l.offset_at(t) + from;
+      if (rows <= 0) continue;
+      RnnStepArgs g = l.args(rows);
+      g.gates = l.row(activated, at);
+      g.grad_h = l.row(dout, at);
+      g.grad_h_later = l.row(dh, from);
+      if (l.weight_hr) {
+        const Tensor here = narrow(dout, 0, at, rows);
+        add(here, narrow(dh, 0, from, rows), int64_t{1}, Out{&here, true});
+        projection->multiply(rows, here.data(), l.row(d_unprojected, from));
+        g.grad_h = l.row(d_unprojected, from);
+        g.grad_h_later = nullptr;
+      }
+      g.grad_gates = l.row(dgates, at);
+      if (lstm) {
+        g.c = l.reverse ? l.row(c_before, at) : l.before(i, from, l.c0, cells);
+        g.c_out = l.row(cells, at);
+        g.grad_c = l.row(dc, from);
+      } else if (gru) {
+        g.h = shifted ? l.before(i, from, l.h0, out) : l.row(h_before, at);
+        g.kept = l.row(cells, at);
+        g.grad_projected = l.row(dprojected, at);
+        g.grad_h_direct = l.row(direct, from);
+      }
+      cpu_kernels().rnn.backward(g);
+      weight.multiply(rows, l.row(dprojected, at), l.row(dh, from), gru ? l.row(direct, from) : nullptr,
+                      l.width);
+    }
+  });
+  const Tensor dweight = l.make_if(grad_weights, l.gate_width, l.width),
+               dprojection = l.make_if(grad_weights && l.weight_hr, l.width, l.hidden);
+  if (grad_weights) {
+    const int64_t first_rows = shifted ? l.batch : l.total;
+    transposed_product(l, l.gate_width, l.width, first_rows, dprojected.data(),
+                       shifted ? l.h0.data() : h_before.data(), dweight.data());
+    if (first_rows < l.total) {
+      transposed_product(l, l.gate_width, l.width, l.total - first_rows, l.row(dprojected, first_rows),
+                         out.data(), dweight.data(), true);
+    }
     if (l.weight_hr) {
-      projection->multiply(rows, here.data(), d_unprojected.data());
-      g.grad_h = d_unprojected.data();
+      transposed_product(l, l.width, l.hidden, l.total, dout.data(), unprojected.data(), dprojection.data());
     }
-    g.grad_gates = l.row(dgates, at);
-    if (lstm) {
-      g.c = l.reverse ? l.row(c_before, at) : l.before(i, l.c0, cells);
-      g.c_out = l.row(cells, at);
-      g.grad_c = dc.data();
-    } else if (gru) {
-      g.h = shifted ? l.before(i, l.h0, out) : l.row(h_before, at);
-      g.grad_projected = l.row(dprojected, at);
-      g.grad_h_direct = direct.data();
-    }
-    cpu_kernels().rnn.backward(g);
-    weight.multiply(rows, l.row(dprojected, at), dh.data(), gru ? direct.data() : nullptr, l.width);
   }
-  const Tensor dweight = l.make(l.gate_width, l.width),
-               dprojection = l.make(l.weight_hr ? l.width : 0, l.hidden);
-  const int64_t first_rows = shifted ? l.batch : l.total;
-  transposed_product(l, l.gate_width, l.width, first_rows, dprojected.data(),
-                     shifted ? l.h0.data() : h_before.data(), dweight.data());
-  if (first_rows < l.total) {
-    transposed_product(l, l.gate_width, l.width, l.total - first_rows, l.row(dprojected, first_rows),
-                       out.data(), dweight.data(), true);
-  }
-  if (l.weight_hr) {
-    transposed_product(l, l.width, l.hidden, l.total, dout.data(), unprojected.data(), dprojection.data());
-  }
-  const int64_t first[] = {0};
-  const Tensor dbias = l.bias_hh ? sum(dprojected, IntList(first), false, std::nullopt) : l.make(0, 0);
-  auto back = [&](const Tensor& t) { return to_dtype(t, given); };
-  return {back(dgates), back(dh), back(dc), back(dweight), back(dbias), back(dprojection)};
+  auto back = [&](const Tensor& t) { return to_dtype(t, l.given); };
+  const Tensor none = l.make(0, 0), d_input = back(dgates);
+  const Tensor ddata = grad_data ? mm(d_input, x.weight_ih) : none,
+               dweight_ih = grad_weights ? mm(transpose(d_input, 0, 1), x.data) : none;
+  auto bias_gradient = [&](const OptionalTensor& bias, const Tensor& of) {
+    const int64_t first[] = {0};
+    return bias ? back(sum(of, IntList(first), false, std::nullopt)) : none;
+  };
+  const Tensor dbias_ih = bias_gradient(x.bias_ih, dgates);
+  const Tensor dbias_hh =
+      x.bias_ih && x.bias_hh && !gru ? clone(dbias_ih) : bias_gradient(x.bias_hh, dprojected);
+  return {ddata, back(dh), back(dc), dweight_ih, back(dweight), dbias_ih, dbias_hh, back(dprojection)};
 }
 
 }  // namespace ctorch::ops

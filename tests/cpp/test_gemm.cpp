@@ -136,41 +136,58 @@ void expect_kept_form_gives_the_same(IsaLevel level, int64_t m, int64_t n, int64
       << m << ' ' << n << ' ' << k << " layouts " << b_kind << c_kind;
 }
 
-// One form for any number of rows, as recurrent layers use it.
-TEST_P(Gemm, AlwaysPrepared) {
-  const GemmTable& kernels = cpu_kernels(GetParam()).gemm;
+// One form for any number of rows, as recurrent layers use it: a row has the same bits among any others.
+template <class T>
+void expect_rows_alone_are_the_same(IsaLevel level, int64_t n, int64_t k, bool b_rows,
+                                    GemmPrecision precision, double bound) {
+  const GemmTable& kernels = cpu_kernels(level).gemm;
   Numbers numbers;
-  const int64_t n = 96, k = 1300;
-  const std::vector<float> b = numbers.draw<float>(k * n);
+  const int64_t most = 130;
+  const std::vector<T> a = numbers.draw<T>(most * k), b = numbers.draw<T>(k * n),
+                       d = numbers.draw<T>(most * n);
   GemmArgs g{};
-  g.dtype = DType::float32;
+  g.dtype = dtype_of<T>;
+  g.precision = precision;
   g.m = 1, g.n = n, g.k = k;
-  g.b = {.data = b.data(), .row = 1, .col = k};
-  g.c = {.data = nullptr, .row = n, .col = 1};
+  g.a = {.data = a.data(), .row = k, .col = 1};
+  g.b = {.data = b.data(), .row = b_rows ? n : 1, .col = b_rows ? 1 : k};
+  g.d = {.data = d.data(), .row = n, .col = 1};
   g.always_prepared = true;
   const int64_t bytes = kernels.prepared_bytes(g);
   ASSERT_GT(bytes, 0);
   std::vector<char> memory(static_cast<size_t>(bytes) + 64);
   char* form = memory.data() + 64 - reinterpret_cast<uintptr_t>(memory.data()) % 64;
   kernels.prepare(g, form);
-  for (int64_t m : {1, 4, 5, 16, 17, 60, 600}) {
-    const std::vector<float> a = numbers.draw<float>(m * k), d = numbers.draw<float>(m * n);
-    std::vector<float> c(static_cast<size_t>(m * n));
+  g.prepared = form;
+  std::vector<T> all(static_cast<size_t>(most * n));
+  for (int64_t m :
+       {most, int64_t{1}, int64_t{2}, int64_t{4}, int64_t{5}, int64_t{16}, int64_t{17}, int64_t{60}}) {
+    std::vector<T> c(static_cast<size_t>(m * n));
     g.m = m;
     EXPECT_EQ(kernels.prepared_bytes(g), bytes) << m;
-    g.a = {.data = a.data(), .row = k, .col = 1};
-    g.c.data = c.data();
-    g.d = {.data = d.data(), .row = n, .col = 1};
-    g.prepared = form;
+    g.c = {.data = c.data(), .row = n, .col = 1};
     kernels.gemm(g);
-    for (int64_t i = 0; i < m; i += 7) {
-      for (int64_t j = 0; j < n; ++j) {
-        double exact = static_cast<double>(d[static_cast<size_t>(i * n + j)]);
-        for (int64_t p = 0; p < k; ++p)
-          exact += static_cast<double>(a[static_cast<size_t>(i * k + p)]) *
-                   static_cast<double>(b[static_cast<size_t>(j * k + p)]);
-        EXPECT_NEAR(c[static_cast<size_t>(i * n + j)], exact, 1e-4) << m << ' ' << i << ' ' << j;
-      }
+    if (m == most) all = c;
+    EXPECT_EQ(std::memcmp(c.data(), all.data(), c.size() * sizeof(T)), 0) << m << ' ' << n << ' ' << k;
+  }
+  for (int64_t i = 0; i < most; i += 43) {
+    for (int64_t j = 0; j < n; ++j) {
+      double exact = static_cast<double>(d[static_cast<size_t>(i * n + j)]);
+      for (int64_t p = 0; p < k; ++p)
+        exact += static_cast<double>(a[static_cast<size_t>(i * k + p)]) *
+                 static_cast<double>(b[static_cast<size_t>(b_rows ? p * n + j : j * k + p)]);
+      EXPECT_NEAR(static_cast<double>(all[static_cast<size_t>(i * n + j)]), exact, bound)
+          << i << ' ' << j << ' ' << n << ' ' << k;
+    }
+  }
+}
+TEST_P(Gemm, AlwaysPrepared) {
+  for (bool b_rows : {false, true}) {
+    for (const auto& [n, k] : {std::array<int64_t, 2>{96, 1300}, {130, 33}, {40, 2500}, {70, 64}}) {
+      const double terms = std::sqrt(static_cast<double>(k));
+      expect_rows_alone_are_the_same<float>(GetParam(), n, k, b_rows, GemmPrecision::highest, 4e-6 * terms);
+      expect_rows_alone_are_the_same<float>(GetParam(), n, k, b_rows, GemmPrecision::medium, 0.03 * terms);
+      expect_rows_alone_are_the_same<double>(GetParam(), n, k, b_rows, GemmPrecision::highest, 1e-14 * terms);
     }
   }
 }

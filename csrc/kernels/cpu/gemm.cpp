@@ -70,7 +70,7 @@ void write_without_product(const Product<T, S>& q) {
 template <class T, class S>
 bool try_skinny(const Product<T, S>& q) {
   if (!is_skinny(q.m, q.n, q.k) || (q.b_k != 1 && q.b_col != 1)) return false;
-  if (q.b_panels && q.m > 4) return false;
+  if (q.b_panels && (q.m > 4 || q.always_prepared)) return false;
   skinny_product(q.a, q.a_row, q.a_k, q.m, q.b, q.b_k, q.b_col, q.n, q.k, q.out);
   return true;
 }
@@ -117,7 +117,7 @@ template <class T, class S>
 void product(Product<T, S> q) {
   using Blocks = GemmBlocks<S>;
   if (q.k == 0) return write_without_product(q);
-  if (q.m * q.n * q.k <= Blocks::small_work && q.k <= Blocks::small_depth) {
+  if (q.m * q.n * q.k <= Blocks::small_work && q.k <= Blocks::small_depth && !q.always_prepared) {
     if (q.out.c_col != 1 && q.out.c_row == 1) transpose(q);
     return small_product(q);
   }

@@ -115,9 +115,10 @@ class BlockedProduct {
 
  public:
   explicit BlockedProduct(const Product<T, S, O>& q) : q_(q) {
-    // Few rows by panels that are there already: several blocks would only be several starts of all threads.
-    const bool few = q.always_prepared && q.b_panels && q.m <= 4 * Blocks::rows;
-    const int64_t k_blocks = few ? 1 : ceil_div(q.k, Format::depth);
+    // By panels that are there already and serve few rows as a rule, several blocks would only be several
+    // starts of all threads.
+    const bool one_block = q.always_prepared && q.b_panels && q.k <= 4 * Format::depth;
+    const int64_t k_blocks = one_block ? 1 : ceil_div(q.k, Format::depth);
     depth_ = ceil_div(ceil_div(q.k, k_blocks), Format::step) * Format::step;
     slab_rows_ = std::min(q.m, Blocks::slab_rows);
     slab_cols_ = std::min(q.n, Blocks::slab_cols);

@@ -41,32 +41,39 @@ struct Step {
       h_out[j] = o * math::tanh(next);
     }
   }
+  // The gradient of h' from the results and, if kLater, from later steps.
+  template <bool kLater>
+  static CT_INLINE T grad_of_h(const T* here, const T* later, int64_t j) {
+    return kLater ? here[j] + later[j] : here[j];
+  }
+  template <bool kLater>
   void lstm_backward(int64_t i) const {
     const int64_t n = g.hidden;
     const T *CT_RESTRICT in = row(static_cast<const void*>(g.gates), i, 4 * n), *CT_RESTRICT forget = in + n,
                          *CT_RESTRICT cell = in + 2 * n, *CT_RESTRICT out = in + 3 * n;
     const T *CT_RESTRICT c = row(g.c, i, n),
                          *CT_RESTRICT c_out = row(static_cast<const void*>(g.c_out), i, n),
-                         *CT_RESTRICT grad_h = row(g.grad_h, i, n);
+                         *CT_RESTRICT here = row(g.grad_h, i, n),
+                         *CT_RESTRICT later = kLater ? row(g.grad_h_later, i, n) : nullptr;
     T *CT_RESTRICT grad_c = row(g.grad_c, i, n), *CT_RESTRICT d_in = row(g.grad_gates, i, 4 * n),
                    *CT_RESTRICT d_forget = d_in + n, *CT_RESTRICT d_cell = d_in + 2 * n,
                    *CT_RESTRICT d_out = d_in + 3 * n;
 #pragma GCC ivdep
     for (int64_t j = 0; j < n; ++j) {
-      const T t = math::tanh(c_out[j]);
-      const T dc = grad_c[j] + grad_h[j] * out[j] * (1 - t * t);
+      const T t = math::tanh(c_out[j]), dh = grad_of_h<kLater>(here, later, j);
+      const T dc = grad_c[j] + dh * out[j] * (1 - t * t);
       d_in[j] = dc * cell[j] * in[j] * (1 - in[j]);
       d_forget[j] = dc * c[j] * forget[j] * (1 - forget[j]);
       d_cell[j] = dc * in[j] * (1 - cell[j] * cell[j]);
-      d_out[j] = grad_h[j] * t * out[j] * (1 - out[j]);
+      d_out[j] = dh * t * out[j] * (1 - out[j]);
       grad_c[j] = dc * forget[j];
     }
   }
 
   void gru(int64_t i) const {
     const int64_t n = g.hidden;
-    T *CT_RESTRICT reset = row(g.gates, i, 4 * n), *CT_RESTRICT update = reset + n,
-                   *CT_RESTRICT fresh = reset + 2 * n, *CT_RESTRICT kept = reset + 3 * n;
+    T *CT_RESTRICT reset = row(g.gates, i, 3 * n), *CT_RESTRICT update = reset + n,
+                   *CT_RESTRICT fresh = reset + 2 * n, *CT_RESTRICT kept = row(g.kept, i, n);
     const T *CT_RESTRICT from_reset = row(g.projected, i, 3 * n), *CT_RESTRICT from_update = from_reset + n,
                          *CT_RESTRICT from_fresh = from_reset + 2 * n, *CT_RESTRICT h = row(g.h, i, n);
     T* CT_RESTRICT h_out = row(g.h_out, i, n);
@@ -81,19 +88,21 @@ struct Step {
       h_out[j] = b + z * (h[j] - b);
     }
   }
+  template <bool kLater>
   void gru_backward(int64_t i) const {
     const int64_t n = g.hidden;
-    const T *CT_RESTRICT reset = row(static_cast<const void*>(g.gates), i, 4 * n),
+    const T *CT_RESTRICT reset = row(static_cast<const void*>(g.gates), i, 3 * n),
                          *CT_RESTRICT update = reset + n, *CT_RESTRICT fresh = reset + 2 * n,
-                         *CT_RESTRICT kept = reset + 3 * n;
-    const T *CT_RESTRICT h = row(g.h, i, n), *CT_RESTRICT grad_h = row(g.grad_h, i, n);
+                         *CT_RESTRICT kept = row(static_cast<const void*>(g.kept), i, n);
+    const T *CT_RESTRICT h = row(g.h, i, n), *CT_RESTRICT here = row(g.grad_h, i, n),
+                         *CT_RESTRICT later = kLater ? row(g.grad_h_later, i, n) : nullptr;
     T *CT_RESTRICT d_reset = row(g.grad_gates, i, 3 * n), *CT_RESTRICT d_update = d_reset + n,
                    *CT_RESTRICT d_fresh = d_reset + 2 * n;
     T *CT_RESTRICT p_reset = row(g.grad_projected, i, 3 * n), *CT_RESTRICT p_update = p_reset + n,
                    *CT_RESTRICT p_fresh = p_reset + 2 * n, *CT_RESTRICT direct = row(g.grad_h_direct, i, n);
 #pragma GCC ivdep
     for (int64_t j = 0; j < n; ++j) {
-      const T r = reset[j], z = update[j], b = fresh[j], d = grad_h[j];
+      const T r = reset[j], z = update[j], b = fresh[j], d = grad_of_h<kLater>(here, later, j);
       const T db = d * (1 - z) * (1 - b * b), dz = d * (h[j] - b) * z * (1 - z),
               dr = db * kept[j] * r * (1 - r);
       d_reset[j] = p_reset[j] = dr;
@@ -113,13 +122,17 @@ struct Step {
       h_out[j] = y;
     }
   }
-  template <bool kTanh>
+  template <bool kTanh, bool kLater>
   void simple_backward(int64_t i) const {
-    const T *CT_RESTRICT y = row(static_cast<const void*>(g.gates), i, g.hidden),
-                         *CT_RESTRICT grad_h = row(g.grad_h, i, g.hidden);
-    T* CT_RESTRICT d = row(g.grad_gates, i, g.hidden);
-    for (int64_t j = 0; j < g.hidden; ++j)
-      d[j] = kTanh ? grad_h[j] * (1 - y[j] * y[j]) : y[j] > 0 ? grad_h[j] : T(0);
+    const int64_t n = g.hidden;
+    const T *CT_RESTRICT y = row(static_cast<const void*>(g.gates), i, n),
+                         *CT_RESTRICT here = row(g.grad_h, i, n),
+                         *CT_RESTRICT later = kLater ? row(g.grad_h_later, i, n) : nullptr;
+    T* CT_RESTRICT d = row(g.grad_gates, i, n);
+    for (int64_t j = 0; j < n; ++j) {
+      const T dh = grad_of_h<kLater>(here, later, j);
+      d[j] = kTanh ? dh * (1 - y[j] * y[j]) : y[j] > 0 ? dh : T(0);
+    }
   }
 
   void run(void (Step::*of_row)(int64_t) const) const {
@@ -135,12 +148,13 @@ struct Step {
       case RnnCell::relu: return run(&Step::template simple<false>);
     }
   }
+  template <bool kLater>
   void backward() const {
     switch (g.cell) {
-      case RnnCell::lstm: return run(&Step::lstm_backward);
-      case RnnCell::gru: return run(&Step::gru_backward);
-      case RnnCell::tanh: return run(&Step::template simple_backward<true>);
-      case RnnCell::relu: return run(&Step::template simple_backward<false>);
+      case RnnCell::lstm: return run(&Step::template lstm_backward<kLater>);
+      case RnnCell::gru: return run(&Step::template gru_backward<kLater>);
+      case RnnCell::tanh: return run(&Step::template simple_backward<true, kLater>);
+      case RnnCell::relu: return run(&Step::template simple_backward<false, kLater>);
     }
   }
 };
@@ -149,9 +163,13 @@ void forward(const RnnStepArgs& g) {
   FlushDenormals flush;
   g.dtype == DType::float64 ? Step<double>{g}.forward() : Step<float>{g}.forward();
 }
+template <class T>
+void backward_of(const Step<T>& step) {
+  step.g.grad_h_later ? step.template backward<true>() : step.template backward<false>();
+}
 void backward(const RnnStepArgs& g) {
   FlushDenormals flush;
-  g.dtype == DType::float64 ? Step<double>{g}.backward() : Step<float>{g}.backward();
+  g.dtype == DType::float64 ? backward_of(Step<double>{g}) : backward_of(Step<float>{g});
 }
 
 }  // namespace

@@ -33,12 +33,9 @@ def layer(
     Returns: the output (N, P), and h and c after the last step of each sequence.
     """
     weight_ih, weight_hh, bias_ih, bias_hh, weight_hr = weights
-    # But for the gru, where one gate comes between, both biases go in with the input: one product serves all steps.
-    inner = cell == "gru"
-    bias = bias_ih if bias_hh is None or inner else bias_hh if bias_ih is None else bias_ih + bias_hh
-    gates = _C.linear(data, weight_ih, bias)
+    sizes = list(batch_sizes)
     out, h, last_c = _C._rnn_layer(
-        gates, h, c, weight_hh, bias_hh if inner else None, weight_hr, list(batch_sizes), cell, reverse
+        data, h, c, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, sizes, cell, reverse
     )[:3]
     return out, h, last_c if cell == "lstm" else None
 

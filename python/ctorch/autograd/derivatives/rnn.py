@@ -28,8 +28,12 @@ def _step(cell, gates, h, c, weight_hh, bias_hh, weight_hr):
     return (h if weight_hr is None else h @ weight_hr.t()), c
 
 
-def _composed(gates, h, c, weight_hh, bias_hh, weight_hr, batch_sizes, cell, reverse):
+def _composed(data, h, c, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, batch_sizes, cell, reverse):
     """The layer's output and its last h and c."""
+    bias = bias_ih
+    if cell != "gru" and bias_hh is not None:
+        bias = bias_hh if bias_ih is None else bias_ih + bias_hh
+    gates = ctorch.nn.functional.linear(data, weight_ih, bias)
     parts = list(gates.split(list(batch_sizes)))
     outputs = list(parts)
     for t in reversed(range(len(parts))) if reverse else range(len(parts)):
@@ -44,16 +48,33 @@ def _composed(gates, h, c, weight_hh, bias_hh, weight_hr, batch_sizes, cell, rev
 
 
 def _layer(
-    gs, gates, h0, c0, weight_hh, bias_hh, weight_hr, batch_sizes, cell, reverse, out0, out3, out4, out5
+    gs,
+    data,
+    h0,
+    c0,
+    weight_ih,
+    weight_hh,
+    bias_ih,
+    bias_hh,
+    weight_hr,
+    batch_sizes,
+    cell,
+    reverse,
+    out0,
+    out3,
+    out4,
+    out5,
 ):
     grads = gs[:3]
+    inputs = (data, h0, c0, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr)
     if not ctorch.is_grad_enabled():
-        given = (gates, h0, c0, weight_hh, bias_hh, weight_hr, batch_sizes, cell, reverse)
+        weights = any(w is not None and w.requires_grad for w in (weight_ih, weight_hh, weight_hr))
         backward: Any = _C._rnn_layer_backward
-        return backward(*grads, *given, out0, out3, out4, out5)
-    results = _composed(gates, h0, c0, weight_hh, bias_hh, weight_hr, batch_sizes, cell, reverse)
+        return backward(
+            *grads, *inputs, batch_sizes, cell, reverse, out0, out3, out4, out5, data.requires_grad, weights
+        )
+    results = _composed(*inputs, batch_sizes, cell, reverse)
     pairs = [(result, g) for result, g in zip(results, grads) if g is not None and result is not None]
-    inputs = [gates, h0, c0, weight_hh, bias_hh, weight_hr]
     wanted = [t for t in inputs if t is not None and t.requires_grad]
     found = iter(
         ctorch.autograd.grad(
@@ -65,10 +86,12 @@ def _layer(
 
 define(
     "_rnn_layer",
-    gates=_layer,
+    data=_layer,
     h0=_layer,
     c0=_layer,
+    weight_ih=_layer,
     weight_hh=_layer,
+    bias_ih=_layer,
     bias_hh=_layer,
     weight_hr=_layer,
     node="RnnLayerBackward0",
