@@ -89,6 +89,7 @@ class Rectangles {
     grain = std::max<int64_t>(1, kTaskWork / (high_ * wide_ * work));
   }
   CT_INLINE int64_t count() const { return ceil_div(rows_, high_) * ceil_div(cols_, wide_); }
+  CT_INLINE bool take_all_rows() const { return high_ == rows_; }
   CT_INLINE Rectangle at(int64_t task) const {
     const int64_t down = ceil_div(rows_, high_), i = task % down * high_, j = task / down * wide_;
     return {i, std::min(i + high_, rows_), j, std::min(j + wide_, cols_)};
@@ -101,7 +102,8 @@ class Rectangles {
 };
 
 // The loops of a product of any size, around packed slabs of A and B. One slab of each is packed by all
-// threads, then all threads work on tasks, rectangles of the result.
+// threads, then all threads work on tasks, rectangles of the result. Where a panel of B serves one task
+// alone, the task packs it.
 //
 // Format says what the packed panels hold: Elements, each for `step` neighbours in k; how they are packed,
 // and the kernels that read them; whether operands may be read in place; and the greatest depth of a block of
@@ -134,15 +136,16 @@ class BlockedProduct {
     copies_ = !a_in_place_ && threads > 1 && q.m <= 10 * Blocks::rows && q.n >= Blocks::cols * threads
                   ? std::min(threads, kMostCopies)
                   : 0;
+    b_by_task_ = !q.b_panels && q.m == slab_rows_ &&
+                 tasks(Panels(slab_rows_, Blocks::rows), slab_cols_, depth_ / Format::step).take_all_rows();
   }
 
   void run() {
     const int64_t steps = depth_ / Format::step;
     Scratch a_buffer(static_cast<size_t>(a_in_place_ ? 0 : slab_rows_ * steps * std::max(1, copies_)) *
                      sizeof(Element));
-    Scratch b_buffer(
-        static_cast<size_t>(q_.b_panels ? 0 : ceil_div(slab_cols_, Blocks::cols) * Blocks::cols * steps) *
-        sizeof(Element));
+    const int64_t b_panels = q_.b_panels || b_by_task_ ? 0 : ceil_div(slab_cols_, Blocks::cols);
+    Scratch b_buffer(static_cast<size_t>(b_panels * Blocks::cols * steps) * sizeof(Element));
     a_packed_ = a_buffer.template as<Element>();
     b_packed_ = b_buffer.template as<Element>();
     for (int64_t j = 0; j < q_.n; j += slab_cols_) {
@@ -167,10 +170,11 @@ class BlockedProduct {
   void pack() {
     const Panels rows(m_, Blocks::rows);
     const int64_t a_panels = a_in_place_ || copies_ ? 0 : rows.count;
-    const int64_t b_panels = i0_ > 0 || q_.b_panels ? 0 : ceil_div(n_, Blocks::cols);
+    const int64_t b_panels = i0_ > 0 || q_.b_panels || b_by_task_ ? 0 : ceil_div(n_, Blocks::cols);
     const int64_t grain = std::max<int64_t>(1, kPackGrain / (Blocks::cols * k_));
     parallel_for(0, a_panels + b_panels, grain, [&](int64_t from, int64_t to) {
-      for (int64_t i = from; i < std::min(to, b_panels); ++i) pack_b(i);
+      for (int64_t i = from; i < std::min(to, b_panels); ++i)
+        pack_b(i, b_packed_ + i * Blocks::cols * steps_);
       if (to > b_panels) pack_a(rows, std::max<int64_t>(from - b_panels, 0), to - b_panels, a_packed_);
     });
   }
@@ -188,20 +192,24 @@ class BlockedProduct {
     }
   }
 
-  void pack_b(int64_t panel) {
+  void pack_b(int64_t panel, Element* packed) const {
     const int64_t j = panel * Blocks::cols;
     const int64_t cols = std::min(Blocks::cols, n_ - j);
     if (b_in_place_ && cols == Blocks::cols) return;
-    Format::pack(b_packed_ + j * steps_, ceil_div(cols, Blocks::lanes) * Blocks::lanes, cols, k_,
+    Format::pack(packed, ceil_div(cols, Blocks::lanes) * Blocks::lanes, cols, k_,
                  q_.b + (j0_ + j) * q_.b_col + p0_ * q_.b_k, q_.b_col, q_.b_k);
+  }
+
+  static CT_INLINE Rectangles tasks(const Panels& rows, int64_t n, int64_t steps) {
+    return {rows.count, ceil_div(n, Blocks::cols), Blocks::task_row_panels, Blocks::task_col_panels,
+            Blocks::rows * Blocks::cols * steps};
   }
 
   void multiply() {
     const Panels rows(m_, Blocks::rows);
-    const Rectangles tasks(rows.count, ceil_div(n_, Blocks::cols), Blocks::task_row_panels,
-                           Blocks::task_col_panels, Blocks::rows * Blocks::cols * steps_);
+    const Rectangles rectangles = tasks(rows, n_, steps_);
     bool copied[kMostCopies] = {};
-    parallel_for(0, tasks.count(), tasks.grain, [&](int64_t from, int64_t to) {
+    parallel_for(0, rectangles.count(), rectangles.grain, [&](int64_t from, int64_t to) {
       // More threads than there were when the buffer was made pack for every piece of the loop.
       const int thread = thread_index();
       const bool own = thread < copies_, late = copies_ && !own;
@@ -209,11 +217,13 @@ class BlockedProduct {
       Element* a = late ? spare.as<Element>() : a_packed_ + (own ? thread * m_ * steps_ : 0);
       if (late || (own && !copied[thread])) pack_a(rows, 0, rows.count, a);
       if (own) copied[thread] = true;
-      for (int64_t task = from; task < to; ++task) rectangle(rows, tasks.at(task), a);
+      Scratch panel(static_cast<size_t>(b_by_task_ ? Blocks::cols * steps_ : 0) * sizeof(Element));
+      for (int64_t task = from; task < to; ++task)
+        rectangle(rows, rectangles.at(task), a, panel.as<Element>());
     });
   }
 
-  void rectangle(const Panels& panels, const Rectangle& r, const Element* a_packed) {
+  void rectangle(const Panels& panels, const Rectangle& r, const Element* a_packed, Element* b_panel) {
     alignas(64) S tile[Blocks::rows * Blocks::cols];
     TileArgs<Element, S> t{};
     t.k = steps_;
@@ -229,7 +239,8 @@ class BlockedProduct {
       const bool plain = is_plain(out) && cols % Blocks::lanes == 0;
       t.tile = tile;
       t.tile_row = plain ? out_.c_row : Blocks::cols;
-      t.b = b_packed_ + col * steps_;
+      if (b_by_task_) pack_b(j, b_panel);
+      t.b = b_by_task_ ? b_panel : b_packed_ + col * steps_;
       t.b_k = vectors * Blocks::lanes;
       if constexpr (Format::in_place) {
         if (b_in_place_ && cols == Blocks::cols) {
@@ -279,7 +290,7 @@ class BlockedProduct {
 
   const Product<T, S, O> q_;
   int64_t depth_, slab_rows_, slab_cols_;
-  bool a_in_place_, b_in_place_;
+  bool a_in_place_, b_in_place_, b_by_task_;
   int copies_;  // of the packed rows, one for each thread; 0: all share them
   Element* a_packed_ = nullptr;
   Element* b_packed_ = nullptr;
