@@ -183,3 +183,48 @@ def test_linear(rows: int, dtype: ctorch.dtype) -> None:
     for _ in range(3):
         assert ctorch.equal(F.linear(x, turned, bias), F.linear(x, weight, bias))
         assert ctorch.equal(F.linear(x[:, :150], weight.t()), F.linear(x[:, :150], weight.t().clone()))
+
+
+@pytest.mark.parametrize("dtype", [ctorch.float32, ctorch.float64, ctorch.bfloat16])
+@pytest.mark.parametrize(
+    "name, options",
+    [("LSTM", {}), ("LSTM", {"proj_size": 64}), ("GRU", {"bidirectional": True}), ("RNN", {})],
+)
+def test_recurrent_layers(name: str, options: dict[str, object], dtype: ctorch.dtype) -> None:
+    """The steps' weights are kept in inference: for sequences, cells and backward in forms of their own."""
+    ctorch.manual_seed(0)
+    layer = getattr(nn, name)(30, 80, **options).to(dtype)
+    other = getattr(nn, name)(30, 80, **options).to(dtype)
+    sequences = [
+        ctorch.randn(steps, rows, 30, dtype=dtype) for steps, rows in ((5, 20), (1, 33), (3, 1), (1, 2))
+    ]
+    start = kept()
+
+    def results(of: nn.Module) -> list[ctorch.Tensor]:
+        found = []
+        for x in sequences:
+            x.requires_grad_().grad = None
+            with ctorch.no_grad():
+                found.append(of(x)[0])
+            of(x)[0].square().sum().backward()
+            found.append(x.grad)
+        return found
+
+    def fresh_results(of: nn.Module) -> list[ctorch.Tensor]:
+        other.load_state_dict(of.state_dict())
+        limit = ctorch.get_weight_cache_limit()
+        ctorch.set_weight_cache_limit(0)
+        found = results(other)
+        ctorch.set_weight_cache_limit(limit)
+        return found
+
+    for scale in (1.0, -0.5):
+        with ctorch.no_grad():
+            layer.weight_hh_l0.mul_(scale)
+        want = fresh_results(layer)
+        for _ in range(3):
+            assert all(ctorch.equal(a, b) for a, b in zip(results(layer), want))
+        assert kept() > start
+    del layer
+    gc.collect()
+    assert kept() == start

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/parallel.h"
+#include "core/prepared.h"
 #include "kernels/table.h"
 #include "ops/copy.h"
 #include "ops/elementwise.h"
@@ -121,23 +122,31 @@ void copy_bytes(void* to, const void* from, int64_t bytes) {
 }
 
 // A matrix (k, n) that every step multiplies by, brought once into the form in which products read it: to do
-// that anew in every step takes as long as multiplying the few rows of a step.
+// that anew in every step takes as long as multiplying the few rows of a step. The form is kept with a weight
+// that is used again without a write.
 class StepWeight {
  public:
-  // w is (k, n) if row_major, else (n, k).
-  StepWeight(const Layer& l, const Tensor& w, bool row_major)
-      : b_(row_major ? w : transpose(w, 0, 1)), precision_(l.precision) {
-    constexpr int64_t kLeastRows = 32;  // to bring it into that form costs as much as so many rows
+  // Of `weight`, which is `dense` in the dtype of the computation: (k, n) if row_major, else (n, k).
+  StepWeight(const Layer& l, const Tensor& weight, const Tensor& dense, bool row_major)
+      : b_(row_major ? dense : transpose(dense, 0, 1)), precision_(l.precision) {
+    constexpr int64_t kFewRows = 16;  // products of no more read the matrix as it is
     const GemmTable& kernels = cpu_kernels().gemm;
     GemmArgs g = product(1);
     g.always_prepared = true;
-    const int64_t bytes = l.total >= kLeastRows ? kernels.prepared_bytes(g) : 0;
-    if (bytes > 0) {
-      form_ = empty(Dims{bytes}, DType::uint8, w.device());
-      kernels.prepare(g, form_.data());
-    } else if (l.steps > 1) {
+    if (l.total <= kFewRows) return;
+    const int64_t bytes = kernels.prepared_bytes(g);
+    if (bytes == 0) {  // small
       b_ = contiguous(b_);
+      return;
     }
+    // The first number tells these forms from those of other products.
+    kept_ = prepared_form(weight, {-1, row_major, static_cast<int64_t>(precision_)}, bytes,
+                          [&](void* to) { kernels.prepare(g, to); });
+    if (!kept_) {
+      own_ = empty(Dims{bytes}, DType::uint8, dense.device());
+      kernels.prepare(g, own_.data());
+    }
+    form_ = kept_ ? kept_->data() : own_.data();
   }
 
   // c (m, n) = a (m, k) times the matrix + d, all row-major and dense.
@@ -146,11 +155,11 @@ class StepWeight {
     g.a.data = a;
     g.c.data = c;
     if (d) g.d = {.data = d, .row = d_row, .col = 1};
-    g.prepared = is_prepared() ? form_.data() : nullptr;
+    g.prepared = form_;
     g.always_prepared = is_prepared();
     cpu_kernels().gemm.gemm(g);
   }
-  bool is_prepared() const { return static_cast<bool>(form_); }
+  bool is_prepared() const { return form_ != nullptr; }
   int64_t bytes() const { return b_.numel() * b_.item_size(); }
 
  private:
@@ -163,14 +172,17 @@ class StepWeight {
     return g;
   }
 
-  Tensor b_, form_;
+  Tensor b_, own_;
+  PreparedForm kept_;
+  const void* form_ = nullptr;
   GemmPrecision precision_;
 };
 
 // The sequences of a batch do not depend on each other. If there are enough of them, and every core's caches
 // hold the matrix, each thread takes some through all steps: it never waits for the others, and what it reads
-// was written by itself. Else all threads work on each step. An element has the same bits either way: a
-// product by a prepared matrix does not depend on its number of rows.
+// was written by itself. Else all threads work on each step. An element has the same bits either way, as
+// it has in a product by a prepared matrix for any number of rows (but for those beside infinities, NaN and
+// numbers too large for AMX tiles: all rows of such a product go another way).
 template <class Body>
 void for_sequences(const Layer& l, const StepWeight& weight, const std::optional<StepWeight>& projection,
                    const Body& body) {
@@ -213,9 +225,9 @@ RnnResults rnn_layer(const RnnOperands& x) {
                unprojected = l.make_if(!!l.weight_hr, l.total, l.hidden), h = clone(l.h0),
                c = lstm ? clone(l.c0) : l.make(0, l.hidden),
                projected = l.make_if(gru, l.batch, l.gate_width);
-  const StepWeight weight(l, l.weight_hh, false);
+  const StepWeight weight(l, x.weight_hh, l.weight_hh, false);
   std::optional<StepWeight> projection;
-  if (l.weight_hr) projection.emplace(l, l.weight_hr, false);
+  if (l.weight_hr) projection.emplace(l, *x.weight_hr, l.weight_hr, false);
   for_sequences(l, weight, projection, [&](int64_t from, int64_t to) {
     for (int64_t i = 0; i < l.steps; ++i) {
       const int64_t t = l.step(i), end = std::min(to, l.rows_at(t)), rows = end - from,
@@ -284,9 +296,9 @@ RnnGradients rnn_layer_backward(const OptionalTensor& grad_out, const OptionalTe
                dprojected = gru ? l.make(l.total, l.gate_width) : dgates,
                d_unprojected = l.make_if(!!l.weight_hr, l.batch, l.hidden),
                direct = l.make_if(gru, l.batch, l.hidden);
-  const StepWeight weight(l, l.weight_hh, true);
+  const StepWeight weight(l, x.weight_hh, l.weight_hh, true);
   std::optional<StepWeight> projection;
-  if (l.weight_hr) projection.emplace(l, l.weight_hr, true);
+  if (l.weight_hr) projection.emplace(l, *x.weight_hr, l.weight_hr, true);
   for_sequences(l, weight, projection, [&](int64_t from, int64_t to) {
     for (int64_t i = l.steps - 1; i >= 0; --i) {
       const int64_t t = l.step(i), rows = std::min(to, l.rows_at(t)) - from, at = l.offset_at(t) + from;
