@@ -167,6 +167,23 @@ def test_a_product_is_within_the_bound_of_its_sums(m, n, k, layout_a, layout_b, 
 
 
 @given(
+    st.sampled_from([1, 1, 2, 3, 4, 5, 16]),
+    st.sampled_from([15, 64, 67, 100, 333, 1000]),
+    st.sampled_from([1, 7, 15, 17, 31, 64, 80, 127, 300, 512, 513, 1100]),
+    *(st.sampled_from(["dense", "turned", "columns of a wider one"]), dtypes, seeds),
+)
+@properties
+def test_few_rows_by_a_large_matrix(m, n, k, layout, dtype, seed):
+    """Such a matrix is read in place: along its rows, or by its columns."""
+    rng = np.random.default_rng(seed)
+    a, left = laid_out(draw(rng, (m, k), dtype), dtype, "dense")
+    b, right = laid_out(draw(rng, (k, n), dtype), dtype, layout)
+    exact, size = product(left, right, dtype)
+    check(ctorch.mm(a, b), exact, size, k, dtype)
+    check(ctorch.mm(b.t(), a.t()), exact.T, size.T, k, dtype)
+
+
+@given(
     *(st.sampled_from([0, 1, 2, 5, 16, 17, 33]) for _ in range(4)),
     *(layouts, layouts, layouts, dtypes),
     *(st.sampled_from([0, 1, -2]), st.sampled_from([1, 0, 3]), st.booleans()),

@@ -94,7 +94,7 @@ struct AttentionScores {
     const T by = factor();
     Vector part[lanes] = {};
     for (int64_t r = 0; r < rows; ++r) part[r] = max_of(s + r * kKeyBlock, cols, by);
-    const Vector last = load_vector(highest), next = larger(last, across(part, larger));
+    const Vector last = load_vector(highest), next = larger(last, across_lanes<T>(part, larger));
     const Vector shift = next == -kInf ? Vector{} : next;
     Vector scale;
     for (int64_t l = 0; l < lanes; ++l) scale[l] = exp2_below_zero(last[l] - shift[l]);
@@ -109,7 +109,7 @@ struct AttentionScores {
       }
       part[r] = total[0] + total[1];
     }
-    const Vector added = across(part, [](Vector a, Vector b) { return a + b; });
+    const Vector added = sums_of_lanes<T>(part);
     store_vector(sum, load_vector(sum) * scale + added);
     store_vector(highest, next);
     store_vector(before, scale);
@@ -175,17 +175,6 @@ struct AttentionScores {
     return sum == -kInf && mask != -kInf ? std::numeric_limits<T>::lowest() : sum;
   }
 
-  // Over the lanes of as many vectors as one has lanes: result [i] belongs to rows[i].
-  template <class Combine>
-  static CT_INLINE Vector across(Vector (&rows)[lanes], Combine combine) {
-    transpose_square<T>(rows);
-#pragma GCC unroll 4
-    for (int64_t half = lanes / 2; half > 0; half /= 2) {
-#pragma GCC unroll 8
-      for (int64_t l = 0; l < half; ++l) rows[l] = combine(rows[l], rows[l + half]);
-    }
-    return rows[0];
-  }
   static CT_INLINE Vector larger(Vector a, Vector b) { return a > b ? a : b; }
   static Vector max_of(const T* x, int64_t n, T factor) {
     Vector best[2] = {Vector{} - kInf, Vector{} - kInf};

@@ -117,7 +117,10 @@ template <class T, class S>
 void product(Product<T, S> q) {
   using Blocks = GemmBlocks<S>;
   if (q.k == 0) return write_without_product(q);
-  if (q.m * q.n * q.k <= Blocks::small_work && q.k <= Blocks::small_depth && !q.always_prepared) {
+  // A vector by a matrix along whose rows it is summed: nothing is worth packing.
+  constexpr int64_t kFewDots = 2048;  // elements of the matrix
+  const bool dots = ((q.m == 1 && q.b_k == 1) || (q.n == 1 && q.a_k == 1)) && q.m * q.n * q.k >= kFewDots;
+  if (q.m * q.n * q.k <= Blocks::small_work && q.k <= Blocks::small_depth && !dots && !q.always_prepared) {
     if (q.out.c_col != 1 && q.out.c_row == 1) transpose(q);
     return small_product(q);
   }

@@ -102,6 +102,19 @@ CT_INLINE typename Simd<S>::Vector load_convert(const T* p) {
   }
 }
 
+template <class S, class T>
+CT_INLINE typename Simd<S>::Vector load_convert_partial(const T* p, int64_t count) {
+  if constexpr (std::is_same_v<T, S>) {
+    return load_partial(p, count);
+  } else {
+    typename Simd<S>::Vector v = {};
+    for (int64_t l = 0; l < kLanes<S>; ++l) {
+      if (l < count) v[l] = static_cast<S>(p[l]);
+    }
+    return v;
+  }
+}
+
 // kLanes<float> elements, rounded to nearest even.
 CT_INLINE void store_converted(BFloat16* p, Simd<float>::Vector v) {
   typedef uint32_t Wide __attribute__((vector_size(kVectorBytes)));
@@ -176,6 +189,24 @@ CT_INLINE void transpose_square(typename Simd<S>::Vector (&rows)[kLanes<S>]) {
 #pragma GCC unroll 16
     for (int i = 0; i < n; ++i) rows[i] = next[i];
   }
+}
+
+// Over the lanes of as many vectors as one has lanes: result [i] belongs to rows[i].
+template <class S, class Combine>
+CT_INLINE typename Simd<S>::Vector across_lanes(typename Simd<S>::Vector (&rows)[kLanes<S>],
+                                                Combine combine) {
+  transpose_square<S>(rows);
+#pragma GCC unroll 4
+  for (int64_t half = kLanes<S> / 2; half > 0; half /= 2) {
+#pragma GCC unroll 8
+    for (int64_t l = 0; l < half; ++l) rows[l] = combine(rows[l], rows[l + half]);
+  }
+  return rows[0];
+}
+template <class S>
+CT_INLINE typename Simd<S>::Vector sums_of_lanes(typename Simd<S>::Vector (&rows)[kLanes<S>]) {
+  using Vector = typename Simd<S>::Vector;
+  return across_lanes<S>(rows, [](Vector a, Vector b) { return a + b; });
 }
 
 }  // namespace

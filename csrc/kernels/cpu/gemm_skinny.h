@@ -49,11 +49,43 @@ CT_INLINE void dot_block(const T* big, int64_t big_out, const S* x, int64_t x_ro
     }
   }
 }
+// Short rows of a large matrix by one vector: as many as a register has lanes, whose sums are finished
+// together.
+inline constexpr int64_t kShortRow = 512;
+// Rows of a few cache lines, several of which are read side by side, are asked for so many rows ahead: the
+// hardware does not see that they make one stream.
+inline constexpr int64_t kAhead = 16;
+template <class T>
+CT_INLINE void prefetch_short(const T* row, int64_t n) {
+  constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T)), most = 8 * line;
+  for (int64_t p = 0; p < n && n <= most; p += line) __builtin_prefetch(row + p);
+}
+template <class T, class S>
+CT_INLINE void dot_short_rows(const T* big, int64_t big_out, const S* x, int64_t k, S* sums) {
+  using Vector = typename Simd<S>::Vector;
+  constexpr int64_t lanes = kLanes<S>;
+  Vector acc[lanes];
+  for (int64_t i = 0; i < lanes; ++i) {
+    const T* row = big + i * big_out;
+    prefetch_short(row + kAhead * big_out, k);
+    Vector sum = {};
+    int64_t p = 0;
+    for (; p + lanes <= k; p += lanes) sum += load_vector(x + p) * load_convert<S>(row + p);
+    if (p < k) sum += load_partial(x + p, k - p) * load_convert_partial<S>(row + p, k - p);
+    acc[i] = sum;
+  }
+  store_vector(sums, sums_of_lanes<S>(acc));
+}
+
 // `few` times `outs` of them.
 template <class T, class S>
 CT_INLINE void dot_blocks(const T* big, int64_t big_out, int64_t outs, const S* x, int64_t x_row, int64_t few,
                           int64_t k, S* sums, int64_t sums_row) {
-  for (int64_t o = 0; o < outs; o += 4) {
+  int64_t o = 0;
+  if (few == 1 && k <= kShortRow) {
+    for (; o + kLanes<S> <= outs; o += kLanes<S>) dot_short_rows(big + o * big_out, big_out, x, k, sums + o);
+  }
+  for (; o < outs; o += 4) {
     if (outs - o < 4) {
       for (int64_t r = 0; r < few; ++r) {
         for (int64_t i = o; i < outs; ++i)
@@ -62,6 +94,7 @@ CT_INLINE void dot_blocks(const T* big, int64_t big_out, int64_t outs, const S* 
       }
       return;
     }
+    for (int64_t i = 0; i < 4; ++i) prefetch_short(big + (o + kAhead + i) * big_out, k);
     for (int64_t r = 0; r < few; r += 4) {
       with_row_count(few - r, [&]<int R>() {
         dot_block<R, 4>(big + o * big_out, big_out, x + r * x_row, x_row, k, sums + r * sums_row + o,
@@ -73,28 +106,44 @@ CT_INLINE void dot_blocks(const T* big, int64_t big_out, int64_t outs, const S* 
 
 // The same for a large matrix that is contiguous along its outputs: element (p, o) at big + p * big_k + o.
 // Adds to `sums`, eight steps of k at a time, which are summed apart.
+template <int R, int NV, class T, class S>
+CT_INLINE void axpy_vectors(const T* big, int64_t big_k, const S* x, int64_t x_row, S* sums,
+                            int64_t sums_row) {
+  using Vector = typename Simd<S>::Vector;
+  Vector acc[R][NV] = {};
+#pragma GCC unroll 8
+  for (int q = 0; q < 8; ++q) {
+    Vector bv[NV];
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; ++j) bv[j] = load_convert<S>(big + q * big_k + j * kLanes<S>);
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+      for (int j = 0; j < NV; ++j) acc[r][j] += bv[j] * x[r * x_row + q];
+    }
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int j = 0; j < NV; ++j) {
+      S* to = sums + r * sums_row + j * kLanes<S>;
+      store_vector(to, load_vector(to) + acc[r][j]);
+    }
+  }
+}
 template <int R, class T, class S>
 CT_INLINE void axpy_block(const T* big, int64_t big_k, int64_t outs, const S* x, int64_t x_row, int64_t steps,
                           S* sums, int64_t sums_row) {
-  using Vector = typename Simd<S>::Vector;
   constexpr int64_t lanes = kLanes<S>;
   int64_t p = 0;
   for (; p + 8 <= steps; p += 8) {
     int64_t o = 0;
-    for (; o + lanes <= outs; o += lanes) {
-      Vector acc[R] = {};
-#pragma GCC unroll 8
-      for (int q = 0; q < 8; ++q) {
-        const Vector bv = load_convert<S>(big + (p + q) * big_k + o);
-#pragma GCC unroll 4
-        for (int r = 0; r < R; ++r) acc[r] += bv * x[r * x_row + p + q];
-      }
-#pragma GCC unroll 4
-      for (int r = 0; r < R; ++r) {
-        S* to = sums + r * sums_row + o;
-        store_vector(to, load_vector(to) + acc[r]);
-      }
+    if constexpr (R == 1) {  // else there are enough sums under way
+      for (; o + 4 * lanes <= outs; o += 4 * lanes)
+        axpy_vectors<R, 4>(big + p * big_k + o, big_k, x + p, x_row, sums + o, sums_row);
     }
+    for (; o + lanes <= outs; o += lanes)
+      axpy_vectors<R, 1>(big + p * big_k + o, big_k, x + p, x_row, sums + o, sums_row);
     for (; o < outs; ++o) {
       for (int r = 0; r < R; ++r) {
         S sum = S(0);
@@ -117,6 +166,7 @@ CT_INLINE void axpy_blocks(const T* big, int64_t big_k, int64_t outs, const S* x
                            int64_t steps, S* sums, int64_t sums_row) {
   for (int64_t r = 0; r < few; ++r) std::fill(sums + r * sums_row, sums + r * sums_row + outs, S(0));
   for (int64_t p = 0; p < steps; p += 8) {
+    for (int64_t i = 0; i < 8; ++i) prefetch_short(big + (p + kAhead + i) * big_k, outs);
     for (int64_t r = 0; r < few; r += 4) {
       with_row_count(few - r, [&]<int R>() {
         axpy_block<R>(big + p * big_k, big_k, outs, x + r * x_row + p, x_row, std::min<int64_t>(8, steps - p),
@@ -174,7 +224,8 @@ void skinny_product(const T* x, int64_t x_row, int64_t x_k, int64_t few, const T
   constexpr int64_t kStretch = 512;  // steps of k that are summed apart: errors grow with a sum's length
   constexpr int64_t kRun = 1024;
   constexpr int64_t kDepth = 32768;  // elements of the large operand that are worth a thread of their own
-  const int64_t unit = big_k == 1 ? 4 : kLanes<S>;  // outputs in one step of the inner loops
+  // Outputs in one step of the inner loops.
+  const int64_t unit = big_k == 1 && (few > 1 || k > kShortRow) ? 4 : kLanes<S>;
   const int64_t units = (outs + unit - 1) / unit;
   // Narrow pieces would read the large operand in short runs, which the hardware does not prefetch.
   const int64_t narrowest = big_k == 1 ? 1 : kRun / kLanes<S>;
