@@ -49,9 +49,7 @@ CT_INLINE void dot_block(const T* big, int64_t big_out, const S* x, int64_t x_ro
     }
   }
 }
-// Short rows of a large matrix by one vector: as many as a register has lanes, whose sums are finished
-// together.
-inline constexpr int64_t kShortRow = 512;
+
 // Rows of a few cache lines, several of which are read side by side, are asked for so many rows ahead: the
 // hardware does not see that they make one stream.
 inline constexpr int64_t kAhead = 16;
@@ -60,6 +58,10 @@ CT_INLINE void prefetch_short(const T* row, int64_t n) {
   constexpr int64_t line = 64 / static_cast<int64_t>(sizeof(T)), most = 8 * line;
   for (int64_t p = 0; p < n && n <= most; p += line) __builtin_prefetch(row + p);
 }
+
+// Short rows of a large matrix by one vector: as many as a register has lanes, whose sums are finished
+// together.
+inline constexpr int64_t kShortRow = 512;
 template <class T, class S>
 CT_INLINE void dot_short_rows(const T* big, int64_t big_out, const S* x, int64_t k, S* sums) {
   using Vector = typename Simd<S>::Vector;
@@ -105,7 +107,7 @@ CT_INLINE void dot_blocks(const T* big, int64_t big_out, int64_t outs, const S* 
 }
 
 // The same for a large matrix that is contiguous along its outputs: element (p, o) at big + p * big_k + o.
-// Adds to `sums`, eight steps of k at a time, which are summed apart.
+// Adds to `sums`, eight steps of k at a time, which are summed apart: here for NV vectors of outputs.
 template <int R, int NV, class T, class S>
 CT_INLINE void axpy_vectors(const T* big, int64_t big_k, const S* x, int64_t x_row, S* sums,
                             int64_t sums_row) {
