@@ -183,6 +183,12 @@ PAIR_CASES = {
     "joined images": ("conv2d", (16, 70, 7, 7), (130, 70, 3, 3), {"padding": 1}),
     "few points": ("conv2d", (1, 71, 7, 7), (130, 71, 5, 5), {"padding": 2}),
     "few points, groups": ("conv2d", (2, 46, 7, 7), (150, 23, 5, 5), {"padding": 2, "groups": 2}),
+    "few points, stride 2 without a tap for each": (
+        "conv2d",
+        (1, 130, 14, 14),
+        (71, 130, 1, 1),
+        {"stride": 2},
+    ),
     "long sums": ("conv2d", (2, 257, 9, 9), (20, 257, 5, 5), {"padding": 2}),
     "in one dimension": ("conv1d", (2, 19, 70), (32, 19, 7), {"padding": 3}),
     "in depth": ("conv3d", (2, 17, 5, 9, 13), (20, 17, 3, 3, 3), {"padding": 1, "stride": (1, 2, 1)}),

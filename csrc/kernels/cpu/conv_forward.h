@@ -136,7 +136,7 @@ class TapConvolution {
     const int64_t w_strides[] = {Format::step * p.w_strides[0], p.w_strides[1], p.w_strides[2],
                                  p.w_strides[3]};
     l_.offsets(image_offset_, filter_offset_, w_strides);
-    few_ = few_points_in_all() && (!Format::in_place || is_dense(filter_offset_, depth_));
+    few_ = depth_ > 0 && few_points_in_all() && (!Format::in_place || is_dense(filter_offset_, depth_));
   }
 
   // Elements of the filter in the form in which run() reads it: its rows in panels, those of Blocks::rows, or
