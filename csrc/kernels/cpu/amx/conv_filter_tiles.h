@@ -52,7 +52,7 @@ class TileFilterGradient {
     const int64_t chunk_points = chunks_.images() * points_;
     const double wanted = static_cast<double>(chunk_points) / kStep;
     const double step = static_cast<double>(rows * cols) * kProducts + static_cast<double>(cols) * kPackY +
-                        static_cast<double>(rows * kPanel * ceil_div(cols, kTaskColPanels)) * copy;
+                        static_cast<double>(rows * kPanel * ceil_div(cols, kWidest)) * copy;
     const double image = static_cast<double>(chunks_.images() * l_.size()) * kLayOut;
     return static_cast<double>(chunks_.depth() * p_.cols) * wanted /
            (static_cast<double>(steps(chunks_.images())) * step + image);
@@ -222,7 +222,7 @@ class TileFilterGradient {
     const PanelProduct product(chunks_.depth(), p_.cols, steps(block.images), kBlockSteps,
                                kPanelKernels<kPieces>);
     // Rows are packed anew for every rectangle of columns: threads share out rows first.
-    const Rectangles tasks = product.tasks(kTaskColPanels);
+    const Rectangles tasks = product.tasks(kWidest, kWidest);
     parallel_for(0, tasks.count(), tasks.grain, [&](int64_t from, int64_t to) {
       TileRegisters tiles;
       for (int64_t task = from; task < to; ++task) {
@@ -255,6 +255,7 @@ class TileFilterGradient {
         for (int64_t s = 0; s < count; ++s) pack(panel(i) + s * kStepPairs, i, runs[s], n[s]);
       }
     }
+    static constexpr bool a_is_far = false, b_is_far = true;
     const Pair* a(int64_t i, int64_t) const { return panel(i); }
     const Pair* b(int64_t j, int64_t step) const {
       return block_.y + (j * product_.steps + step) * kStepPairs;
@@ -295,6 +296,7 @@ class TileFilterGradient {
   };
 
   static constexpr int64_t kBlockSteps = Pieces::kBlockSteps;
+  static constexpr int64_t kWidest = 16;  // columns of a rectangle, in panels
   // 4 MB: to write and add up 16 MB takes almost as long as the products that 256 channels of 32 images of 14
   // x 14 have (measured, against counted cycles of tiles). Large sums are rectangles enough for all threads.
   static constexpr int64_t kPartialSums = 1 << 20;

@@ -174,7 +174,7 @@ class TileConvolution {
   void multiply(const Pair* x, const Pair* filter, int64_t group, int64_t first, int64_t images) const {
     const PanelProduct product(p_.rows, images * l_.points(), steps_, Pieces::kBlockSteps,
                                kPanelKernels<kPieces>);
-    const Rectangles tasks = product.tasks();
+    const Rectangles tasks = product.tasks(kWidest);
     parallel_for(0, tasks.count(), tasks.grain, [&](int64_t from, int64_t to) {
       TileRegisters tiles;
       for (int64_t task = from; task < to; ++task) {
@@ -203,6 +203,9 @@ class TileConvolution {
 
   using Run = PointRun<T, Pair>;
 
+  // Columns of a rectangle, in panels: of floats, 768 KB in a block.
+  static constexpr int64_t kWidest = 16;
+
   // The columns of a rectangle: where their points lie, and their packed panels for a block of k.
   class Columns {
    public:
@@ -224,6 +227,7 @@ class TileConvolution {
     void begin(int64_t step, int64_t count) const {
       for (int64_t j = 0; j < panels_; ++j) pack(panel(j), j, step, count);
     }
+    static constexpr bool a_is_far = true, b_is_far = false;
     const Pair* a(int64_t i, int64_t step) const { return filter_ + (i * c_.steps_ + step) * kStepPairs; }
     const Pair* b(int64_t j, int64_t) const { return panel(j - first_); }
     void expect(int64_t, int64_t) const {}
@@ -272,7 +276,7 @@ class TileConvolution {
     const T* bias_;
     const int64_t first_, panels_;
     const Scratch runs_, packed_;
-    int64_t count_[kTaskColPanels];
+    int64_t count_[kWidest];
   };
 
   static constexpr int64_t kPackGrain = 1 << 15;  // elements to pack that are worth a thread

@@ -150,20 +150,23 @@ class TileProduct {
 
   void multiply() {
     const PanelProduct product = panel_product();
-    const Rectangles tasks = product.tasks();
+    const Rectangles tasks = product.tasks(kWidest);
     parallel_for(0, tasks.count(), tasks.grain, [&](int64_t from, int64_t to) {
       TileRegisters tiles;
       RectangleSums sums(product, *this);
       for (int64_t task = from; task < to; ++task) sums.run(tasks.at(task));
     });
   }
+  // Two blocks save less than the room for their sums costs.
   PanelProduct panel_product() const {
-    return PanelProduct(s_.m, s_.n, ceil_div(s_.k, kStep), format_.block_steps, format_.kernels);
+    const int64_t steps = ceil_div(s_.k, kStep), most = format_.block_steps;
+    return PanelProduct(s_.m, s_.n, steps, steps <= 2 * most ? steps : most, format_.kernels);
   }
 
   // For RectangleSums.
   template <class Source>
   friend class RectangleSums;
+  static constexpr bool a_is_far = true, b_is_far = true;
   void begin(int64_t, int64_t) const {}
   const Pair* a(int64_t i, int64_t step) const { return a_packed_ + (i * steps_ + step) * step_pairs_; }
   const Pair* b(int64_t j, int64_t step) const { return b_packed_ + (j * steps_ + step) * step_pairs_; }
@@ -176,6 +179,7 @@ class TileProduct {
                std::min(kPanel, s_.n - j * kPanel), sums, kPanel);
   }
 
+  static constexpr int64_t kWidest = 64;  // of a rectangle, in panels
   static constexpr int64_t kUnitLanes = 4 * kPanel;
   static constexpr int64_t kPackGrain = 1 << 15;  // elements to pack that are worth a thread
 

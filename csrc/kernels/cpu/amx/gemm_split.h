@@ -63,8 +63,23 @@ struct FloatRows {
   int64_t row, half;  // row r of half h at data + h * half + r * row
   int64_t rows[2], count[2];
 
+  bool whole() const { return std::min({rows[0], rows[1], count[0], count[1]}) == kTile; }
+  template <bool kWhole>
   CT_INLINE Floats load(int h, int64_t r) const {
-    return r < rows[h] ? load_partial(data + h * half + r * row, count[h]) : Floats{};
+    const float* p = data + h * half + r * row;
+    if constexpr (kWhole) return load_vector(p);
+    return r < rows[h] ? load_partial(p, count[h]) : Floats{};
+  }
+  template <bool kWhole>
+  CT_INLINE void transpose(float* to) const {
+    for (int h = 0; h < 2; ++h, to += kTilePairs) {
+      Floats square[kTile];
+#pragma GCC unroll 16
+      for (int64_t r = 0; r < kTile; ++r) square[r] = load<kWhole>(h, r);
+      transpose_square<float>(square);
+#pragma GCC unroll 16
+      for (int64_t r = 0; r < kTile; ++r) store_vector(to + r * kTile, square[r]);
+    }
   }
 };
 
@@ -97,6 +112,20 @@ CT_INLINE void split_pairs(Floats first, Floats second, Bits (&pieces)[kPieces],
   }
 }
 
+template <int kPieces, bool kWhole>
+CT_INLINE void pack_float_rows(Pair* to, const FloatRows& rows, Bits& largest) {
+  Bits seen = largest;
+#pragma GCC unroll 4
+  for (int64_t r = 0; r < kTile; ++r) {
+    Bits pieces[kPieces];
+    split_pairs<kPieces>(rows.load<kWhole>(0, r), rows.load<kWhole>(1, r), pieces, seen);
+#pragma GCC unroll 3
+    for (int piece = 0; piece < kPieces; ++piece)
+      store_vector(to + piece * kPiecePairs + r * kTile, pieces[piece]);
+  }
+  largest = seen;
+}
+
 // Pairs are numbers p and p + 16 in k: to pair them takes no shuffle.
 template <int kPieces>
 void pack_floats(Pair* to, Strip<float> strip, int64_t lanes, int64_t k, bool lanes_are_rows, Bits& largest) {
@@ -106,26 +135,64 @@ void pack_floats(Pair* to, Strip<float> strip, int64_t lanes, int64_t k, bool la
   const int64_t first = std::min(k, kTile), second = k - first;
   FloatRows rows{strip.data, strip.lane, kTile, {lanes, lanes}, {first, second}};
   if (!along_k) rows = {strip.data, strip.step, kTile * strip.step, {first, second}, {lanes, lanes}};
+  bool whole = rows.whole();
   if (along_k != lanes_are_rows) {
-    for (int h = 0; h < 2; ++h) {
-      Floats square[kTile];
-#pragma GCC unroll 16
-      for (int64_t r = 0; r < kTile; ++r) square[r] = rows.load(h, r);
-      transpose_square<float>(square);
-#pragma GCC unroll 16
-      for (int64_t r = 0; r < kTile; ++r) store_vector(turned + h * kTilePairs + r * kTile, square[r]);
-    }
+    whole ? rows.transpose<true>(turned) : rows.transpose<false>(turned);
     rows = {turned, kTile, kTilePairs, {kTile, kTile}, {kTile, kTile}};
+    whole = true;
   }
-  Bits seen = largest;
+  whole ? pack_float_rows<kPieces, true>(to, rows, largest)
+        : pack_float_rows<kPieces, false>(to, rows, largest);
+}
+
+// Up to 16 rows of words, so many of each that are there; what is missing reads as 0.
+struct WordRows {
+  const BFloat16* data;
+  int64_t row, rows, count;
+
+  // Row r, of up to 32 words.
+  template <bool kWhole>
+  CT_INLINE Bits load(int64_t r) const {
+    const BFloat16* p = data + r * row;
+    if constexpr (kWhole) return reinterpret_cast<Bits>(_mm512_loadu_epi16(p));
+    const auto words = static_cast<__mmask32>((uint64_t{1} << count) - 1);
+    return r < rows ? reinterpret_cast<Bits>(_mm512_maskz_loadu_epi16(words, p)) : Bits{};
+  }
+  // Words of rows 2 r and 2 r + 1 in turn, of up to 16 each.
+  template <bool kWhole>
+  CT_INLINE Bits load_turned(int64_t r) const {
+    // Halves of a vector to even and odd words.
+    const __m512i turn = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7,
+                                          22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const __m512i both =
+        _mm512_inserti64x4(_mm512_castsi256_si512(half<kWhole>(2 * r)), half<kWhole>(2 * r + 1), 1);
+    return reinterpret_cast<Bits>(_mm512_permutexvar_epi16(turn, both));
+  }
+
+ private:
+  template <bool kWhole>
+  CT_INLINE __m256i half(int64_t r) const {
+    const BFloat16* p = data + r * row;
+    if constexpr (kWhole) return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+    const auto words = static_cast<__mmask16>((1u << count) - 1);
+    return r < rows ? _mm256_maskz_loadu_epi16(words, p) : __m256i{};
+  }
+};
+
+template <bool kAlongK, bool kWhole>
+CT_INLINE void pack_word_rows(Pair* to, const WordRows& words, bool transpose) {
+  Bits rows[kTile];
+#pragma GCC unroll 16
   for (int64_t r = 0; r < kTile; ++r) {
-    Bits pieces[kPieces];
-    split_pairs<kPieces>(rows.load(0, r), rows.load(1, r), pieces, seen);
-#pragma GCC unroll 3
-    for (int piece = 0; piece < kPieces; ++piece)
-      store_vector(to + piece * kPiecePairs + r * kTile, pieces[piece]);
+    if constexpr (kAlongK) {
+      rows[r] = words.load<kWhole>(r);
+    } else {
+      rows[r] = words.load_turned<kWhole>(r);
+    }
   }
-  largest = seen;
+  if (transpose) transpose_square<Pair>(rows);
+#pragma GCC unroll 16
+  for (int64_t r = 0; r < kTile; ++r) store_vector(to + r * kTile, rows[r]);
 }
 
 // Pairs are numbers 2 p and 2 p + 1 in k, as they lie in memory. Nothing is special: tiles treat infinities
@@ -135,26 +202,16 @@ inline void pack_bfloat16(Pair* to, Strip<BFloat16> strip, int64_t lanes, int64_
   BFloat16 copy[kTile * kStep];
   if (strip.lane != 1 && strip.step != 1) strip = gathered(strip, lanes, k, copy);
   const bool along_k = strip.step == 1 && (lanes_are_rows || strip.lane != 1);
-  const auto in_k = static_cast<__mmask32>((uint64_t{1} << k) - 1);
-  const auto in_lanes = static_cast<__mmask16>((1u << lanes) - 1);
-  Bits rows[kTile];
-#pragma GCC unroll 16
-  for (int64_t r = 0; r < kTile; ++r) {
-    if (along_k) {
-      const BFloat16* p = strip.data + r * strip.lane;
-      rows[r] = r < lanes ? reinterpret_cast<Bits>(_mm512_maskz_loadu_epi16(in_k, p)) : Bits{};
-    } else {
-      auto words = [&](int64_t p) {  // number p in k of 16 lanes
-        return p < k ? reinterpret_cast<Bits>(_mm512_maskz_cvtepu16_epi32(
-                           0xffff, _mm256_maskz_loadu_epi16(in_lanes, strip.data + p * strip.step)))
-                     : Bits{};
-      };
-      rows[r] = words(2 * r) | words(2 * r + 1) << 16;
-    }
+  const bool whole = lanes == kTile && k == kStep;
+  if (along_k) {
+    const WordRows rows{strip.data, strip.lane, lanes, k};
+    whole ? pack_word_rows<true, true>(to, rows, !lanes_are_rows)
+          : pack_word_rows<true, false>(to, rows, !lanes_are_rows);
+  } else {
+    const WordRows rows{strip.data, strip.step, k, lanes};
+    whole ? pack_word_rows<false, true>(to, rows, lanes_are_rows)
+          : pack_word_rows<false, false>(to, rows, lanes_are_rows);
   }
-  if (along_k != lanes_are_rows) transpose_square<Pair>(rows);
-#pragma GCC unroll 16
-  for (int64_t r = 0; r < kTile; ++r) store_vector(to + r * kTile, rows[r]);
 }
 
 }  // namespace
