@@ -89,7 +89,9 @@ class Rectangles {
     grain = std::max<int64_t>(1, kTaskWork / (high_ * wide_ * work));
   }
   CT_INLINE int64_t count() const { return ceil_div(rows_, high_) * ceil_div(cols_, wide_); }
+  CT_INLINE int64_t high() const { return high_; }
   CT_INLINE bool take_all_rows() const { return high_ == rows_; }
+  CT_INLINE bool take_all_cols() const { return wide_ == cols_; }
   CT_INLINE Rectangle at(int64_t task) const {
     const int64_t down = ceil_div(rows_, high_), i = task % down * high_, j = task / down * wide_;
     return {i, std::min(i + high_, rows_), j, std::min(j + wide_, cols_)};

@@ -36,9 +36,9 @@ inline constexpr float kSplitScale = 0x1p30f;
 
 // The greatest of `count` such magnitudes of 16 lanes.
 inline float greatest(const Bits* largest, int64_t count) {
-  uint32_t bits = 0;
-  for (int64_t i = 0; i < count * kTile; ++i) bits = std::max(bits, largest[i / kTile][i % kTile]);
-  return bit_cast<float>(bits);
+  Bits all = {};
+  for (int64_t i = 0; i < count; ++i) all = largest[i] > all ? largest[i] : all;
+  return bit_cast<float>(_mm512_reduce_max_epu32(reinterpret_cast<__m512i>(all)));
 }
 
 // Whether no piece and no sum of k products comes near infinity. (Of NaN nothing is true.)
