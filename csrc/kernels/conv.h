@@ -52,6 +52,9 @@ struct ConvTable {
   void (*prepare)(const ConvArgs&, bool backward_x, void* to);
   // Whether images with their channels innermost are better copied into planes first.
   bool (*prefers_planes)(const ConvArgs&, bool backward_x);
+  // Whether a filter of one point is better applied by forward or backward_x than as a product for each
+  // image.
+  bool (*joins_points)(const ConvArgs&, bool backward_x);
 };
 
 }  // namespace ctorch

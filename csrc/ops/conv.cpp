@@ -235,7 +235,7 @@ bool pointwise_by_rows(const Tensor& weight, GemmArgs g) {
 }
 
 bool pointwise(const Tensor& weight, const ConvArgs& a, bool backward) {
-  if (!is_pointwise(a)) return false;
+  if (!is_pointwise(a) || cpu_kernels().conv.joins_points(a, backward)) return false;
   const std::optional<int64_t> x = point_stride(a.x_size, a.x_strides),
                                y = point_stride(a.y_size, a.y_strides);
   if (!x || !y) return false;

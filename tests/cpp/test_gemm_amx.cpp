@@ -20,6 +20,7 @@ namespace ctorch {
 
 namespace isa_amx {
 void fill_gemm(GemmTable&);
+void put_small_floats_on_tiles(bool all);
 }
 
 namespace {
@@ -127,8 +128,10 @@ class AmxGemm : public testing::Test {
     if (best_isa() < IsaLevel::avx512) GTEST_SKIP() << "this machine has no AVX-512, which the kernels use";
     plain = amx = cpu_kernels(std::min(best_isa(), IsaLevel::avx512_bf16)).gemm;
     isa_amx::fill_gemm(amx);
+    isa_amx::put_small_floats_on_tiles(true);
     if (best_isa() < IsaLevel::amx) emulator_.emplace();
   }
+  void TearDown() override { isa_amx::put_small_floats_on_tiles(false); }
   // Whether tiles were used since the emulator had done `before` instructions; true where the machine has its
   // own.
   static bool used_tiles(long before = 0) {

@@ -173,7 +173,8 @@ void fill_conv(ConvTable& table) {
            .takes_backward_w = takes_backward_w,
            .form = form,
            .prepare = prepare,
-           .prefers_planes = prefers_planes};
+           .prefers_planes = prefers_planes,
+           .joins_points = [](const ConvArgs&, bool) { return false; }};
 }
 
 }  // namespace ctorch::CT_ISA

@@ -222,7 +222,7 @@ class TileFilterGradient {
     const PanelProduct product(chunks_.depth(), p_.cols, steps(block.images), kBlockSteps,
                                kPanelKernels<kPieces>);
     // Rows are packed anew for every rectangle of columns: threads share out rows first.
-    const Rectangles tasks = product.tasks(kWidest, kWidest);
+    const Rectangles tasks = product.tasks(kWidest, kRowBytes, kWidest);
     parallel_for(0, tasks.count(), tasks.grain, [&](int64_t from, int64_t to) {
       TileRegisters tiles;
       for (int64_t task = from; task < to; ++task) {

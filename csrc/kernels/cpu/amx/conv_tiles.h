@@ -174,7 +174,7 @@ class TileConvolution {
   void multiply(const Pair* x, const Pair* filter, int64_t group, int64_t first, int64_t images) const {
     const PanelProduct product(p_.rows, images * l_.points(), steps_, Pieces::kBlockSteps,
                                kPanelKernels<kPieces>);
-    const Rectangles tasks = product.tasks(kWidest);
+    const Rectangles tasks = product.tasks(kWidest, kHighBytes);
     parallel_for(0, tasks.count(), tasks.grain, [&](int64_t from, int64_t to) {
       TileRegisters tiles;
       for (int64_t task = from; task < to; ++task) {
@@ -203,8 +203,9 @@ class TileConvolution {
 
   using Run = PointRun<T, Pair>;
 
-  // Columns of a rectangle, in panels: of floats, 768 KB in a block.
-  static constexpr int64_t kWidest = 16;
+  // Columns of a rectangle, in panels, and bytes of its rows: all columns are packed for all its rows, more
+  // than one operand that lies packed already.
+  static constexpr int64_t kWidest = 16, kHighBytes = 3 << 19;
 
   // The columns of a rectangle: where their points lie, and their packed panels for a block of k.
   class Columns {

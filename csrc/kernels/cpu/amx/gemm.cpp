@@ -66,14 +66,19 @@ void plain_product(const Product<float, float>& q, double alpha, GemmPrecision p
   g_plain.gemm(g);
 }
 
-// Packing a number, or reading it from memory, costs as much as some 50 multiply-adds of six products save:
-// narrow products stay where they are. Rounded to one piece, floats would be packed there too, and so are
-// bfloat16 numbers.
+bool g_small_floats_too = false;
+
+// Packing a float costs as much as 36 of its multiply-adds save, writing a sum as much as 27 (measured, as
+// are the other bounds: products of 16 to 1024 rows, columns and terms at both levels). Rounded to one piece,
+// floats would be packed at the level below too, and so are bfloat16 numbers.
 bool worth_tiles(const GemmArgs& g, int64_t pieces) {
-  const int64_t narrowest = pieces == 1 ? 17 : 48, least_work = pieces == 1 ? 32 * 32 * 32 : 64 * 64 * 64;
+  if (std::min(g.n, g.k) < kTile || g.k < kStep) return false;
   // What is packed already costs nothing, and each number of the other operand serves n multiply-adds.
-  if (g.always_prepared) return g.n >= narrowest && g.k >= kStep && g.n * g.k >= least_work / kTile;
-  return std::min(g.m, g.n) >= narrowest && g.k >= kStep && g.m * g.n * g.k >= least_work;
+  const bool all = g.always_prepared || g.m >= kTile;
+  if (pieces == 1) return all && (g.always_prepared ? kTile : g.m) * g.n * g.k >= 32 * 32 * 32;
+  if (g_small_floats_too) return (g.always_prepared ? g.n : std::min(g.m, g.n)) > kPanel;
+  const auto part = [](double cost, int64_t of) { return cost / static_cast<double>(of); };
+  return all && part(36, g.n) + (g.always_prepared ? 0 : part(36, g.m)) + part(27, g.k) < 1;
 }
 
 const TileFormat<float>& float_format(GemmPrecision precision) {
@@ -146,6 +151,9 @@ void prepare(const GemmArgs& g, void* to) {
 }
 
 }  // namespace
+
+// For tests, whose products would take an emulator of tiles long if they were as large as are worth it.
+void put_small_floats_on_tiles(bool all) { g_small_floats_too = all; }
 
 void fill_gemm(GemmTable& table) {
   g_plain = table;

@@ -10,9 +10,9 @@
 namespace ctorch::CT_ISA {
 namespace {
 
-// Of an L2 of 2 MB, a rectangle's part of A in a block of k and its sums. Where there are several blocks, the
-// part of the next one is on its way meanwhile.
-inline constexpr int64_t kRowBytes = int64_t{1} << 20, kSumBytes = int64_t{1} << 19;
+// Of an L2 of 2 MB, the sums of a rectangle, and its part of A in a block of k. Where there are several
+// blocks, the part of the next one is on its way meanwhile.
+inline constexpr int64_t kSumBytes = int64_t{1} << 19, kRowBytes = int64_t{1} << 20;
 
 inline constexpr int64_t kPanelSums = kPanel * kPanel;
 inline constexpr int64_t kPanelSumBytes = kPanelSums * int64_t{sizeof(float)};
@@ -29,10 +29,10 @@ struct PanelProduct {
   int64_t panel_bytes() const { return block_steps * kernels->pieces * kPiecePairs * int64_t{sizeof(Pair)}; }
   int64_t rows(int64_t i) const { return std::min(kPanel, m - i * kPanel); }
   int64_t cols(int64_t j) const { return std::min(kPanel, n - j * kPanel); }
-  // Rectangles of at most `widest` columns; `narrowest`: see there.
-  Rectangles tasks(int64_t widest, int64_t narrowest = 1) const {
+  // Rectangles of at most `widest` columns and of rows of so many bytes; `narrowest`: see there.
+  Rectangles tasks(int64_t widest, int64_t row_bytes = kRowBytes, int64_t narrowest = 1) const {
     const int64_t parts = blocks() > 1 ? 2 : 1;
-    const int64_t high = std::clamp<int64_t>(kRowBytes / parts / panel_bytes(), 4, 32);
+    const int64_t high = std::clamp<int64_t>(row_bytes / parts / panel_bytes(), 4, 32);
     if (blocks() > 1) widest = std::min(widest, kSumBytes / kPanelSumBytes / high);
     const auto even = [](int64_t panels, int64_t most) { return ceil_div(panels, ceil_div(panels, most)); };
     const int64_t down = ceil_div(m, kPanel), across = ceil_div(n, kPanel);
