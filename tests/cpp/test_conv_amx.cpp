@@ -229,9 +229,16 @@ const Shape kFilterShapes[] = {
      .dilation = {1, 1, 1980}},
 };
 
-// Of filters of floats, wide enough for tiles to win: few channels; odd rows and columns; strides, dilation
+// Of filters of floats, wide enough for tiles to win: 1 x 1 of many points; few
+// channels; odd rows and columns; strides, dilation
 // and groups; 1 x 1 taps; one and three dims; channels innermost; images in chunks.
 const Shape kFloatFilterShapes[] = {
+    {.batch = 3,
+     .groups = 2,
+     .x_channels = 260,
+     .y_channels = 290,
+     .x_size = {1, 13, 17},
+     .w_size = {1, 1, 1}},
     {.x_channels = 3,
      .y_channels = 64,
      .x_size = {1, 9, 224},
@@ -367,6 +374,7 @@ TEST_F(AmxConv, FilterGradientsMatchSumsInDouble) {
   };
   for (const Shape& s : kShapes) check(BFloat16(), s, 0x1p-8, 1.01);
   for (const Shape& s : kFilterShapes) check(BFloat16(), s, 0x1p-8, 1.01);
+  check(BFloat16(), kFloatFilterShapes[0], 0x1p-8, 1.01);
   for (const Shape& s : kFloatFilterShapes) check(0.0f, s, 0x1p-23, 2);
 }
 
@@ -415,7 +423,7 @@ TEST_F(AmxConv, FilterGradientsHaveTheSameBitsForEveryNumberOfThreads) {
 // An infinity of the image reaches the taps that meet it and no others, and one of the gradient of the result
 // what the level below makes of it: a tap that meets the padding there has its zero.
 TEST_F(AmxConv, SpecialValuesInFilterGradients) {
-  for (const Shape& s : {kShapes[0], kShapes[1], kFilterShapes[0], kFilterShapes[1]}) {
+  for (const Shape& s : {kShapes[0], kShapes[1], kFilterShapes[0], kFilterShapes[1], kFloatFilterShapes[0]}) {
     for (double special : {kInf, std::numeric_limits<double>::quiet_NaN()}) {
       for (bool last : {false, true}) {
         for (bool in_image : {false, true}) {
@@ -441,7 +449,7 @@ TEST_F(AmxConv, SpecialValuesInFilterGradients) {
 // Numbers that pieces or sums cannot hold, wherever they stand: all of the gradient is that of the level
 // below.
 TEST_F(AmxConv, FilterGradientsOfNumbersThatDoNotFit) {
-  for (const Shape& s : {kFloatFilterShapes[0], kFloatFilterShapes[3]}) {
+  for (const Shape& s : {kFloatFilterShapes[0], kFloatFilterShapes[1], kFloatFilterShapes[4]}) {
     for (float special :
          {static_cast<float>(kInf), std::numeric_limits<float>::quiet_NaN(), -1e38f, 0x1p70f}) {
       for (bool last : {false, true}) {

@@ -13,6 +13,7 @@
 #pragma once
 
 #include "kernels/cpu/amx/conv_pieces.h"
+#include "kernels/cpu/amx/gemm_slabs.h"
 #include "kernels/cpu/amx/panel_sums.h"
 #include "kernels/cpu/avx512_bf16/conv_filter_pairs.h"
 
@@ -34,6 +35,7 @@ class TileFilterGradient {
   explicit TileFilterGradient(const FilterProduct<T>& p)
       : chunks_(unscaled(p), kPartialSums), p_(chunks_.product()), l_(p_.layout), points_(l_.points()) {
     const int64_t elements = l_.size() + y_panels() * kPanel * points_;
+    is_product_ = points_ >= kProductPoints && is_pointwise();
     block_images_ = std::clamp<int64_t>(kBlockElements / (kPieces * elements), 1, chunks_.images());
     piece_ = block_images_ * l_.size();
   }
@@ -41,6 +43,11 @@ class TileFilterGradient {
   // How many times as fast as multiply-adds of floats, at two vectors a cycle. The cycles of a step are
   // counted, not measured.
   double gain() const {
+    if (is_product_) {
+      // As for products; to transpose y takes half as long again as to pack it.
+      const auto part = [](double cost, int64_t of) { return cost / static_cast<double>(of); };
+      return part(54, chunks_.depth()) + part(36, p_.cols) + part(27, points_) < 1 ? 2 : 0;
+    }
     constexpr double kProducts = 6 * 64 + 20;  // of two panels; with a part of adding up blocks of steps
     constexpr double kPackY = 650;             // a panel: 4 squares are transposed, 64 vectors split
     constexpr double kLayOut = 24.0 / kStep;   // an element of the image: split, and 3 halves stored
@@ -73,7 +80,46 @@ class TileFilterGradient {
     return p;
   }
 
+  // A filter of one point, whose rows are those of the image and the gradient as they lie in memory.
+  bool is_pointwise() const {
+    int64_t x = 1, y = 1;
+    for (int d = kConvDims - 1; d >= 0; --d) {
+      const TapAxis& a = l_.axis[d];
+      if (a.taps != 1 || a.step != 1 || *a.shift != 0 || a.x_size != a.grid) return false;
+      if (a.grid > 1 && (p_.x_strides[d] != x || p_.y_strides[d] != y)) return false;
+      x *= a.grid, y *= a.grid;
+    }
+    return true;
+  }
+  void product_sum(int64_t group, int64_t from, int64_t to, float* sums) const {
+    const int64_t width = chunks_.width();
+    WriteOut<float, float> out{sums, width, 1, nullptr, width, 1, 1, 1, GemmActivation::none};
+    for (int64_t n = from; n < to && fit_; ++n, out.d = sums) {
+      const Product<T, float, float> q{chunks_.depth(),
+                                       p_.cols,
+                                       points_,
+                                       p_.x + n * p_.x_image + group * p_.x_group,
+                                       p_.x_channel,
+                                       1,
+                                       p_.y + n * p_.y_image + group * p_.y_group,
+                                       1,
+                                       p_.y_channel,
+                                       out};
+      TileProduct<T, float>(q, format()).run(Pieces::fit, [&](const Product<T, float, float>&) {
+        fit_ = false;
+      });
+    }
+  }
+  static constexpr const TileFormat<T>& format() {
+    if constexpr (kPieces == 1) {
+      return kBFloat16;
+    } else {
+      return kHighest;
+    }
+  }
+
   void chunk_sum(int64_t group, int64_t from, int64_t to, float* sums) const {
+    if (is_product_) return product_sum(group, from, to, sums);
     Scratch image_buffer(static_cast<size_t>(kPieces * piece_) * sizeof(BFloat16));
     Scratch y_buffer(static_cast<size_t>(y_panels() * steps(block_images_) * kStepPairs) * sizeof(Pair));
     BFloat16* image = image_buffer.as<BFloat16>();
@@ -295,6 +341,8 @@ class TileFilterGradient {
     const Scratch packed_;
   };
 
+  // Images of fewer points have their points joined in k.
+  static constexpr int64_t kProductPoints = 192;
   static constexpr int64_t kBlockSteps = Pieces::kBlockSteps;
   static constexpr int64_t kWidest = 16;  // columns of a rectangle, in panels
   // 4 MB: to write and add up 16 MB takes almost as long as the products that 256 channels of 32 images of 14
@@ -307,6 +355,7 @@ class TileFilterGradient {
   const FilterProduct<T>& p_;
   const TapLayout& l_;
   const int64_t points_;  // of an image
+  bool is_product_;
   int64_t block_images_;
   int64_t piece_;  // between the pieces of a laid-out image
   mutable std::atomic<bool> fit_ = true;

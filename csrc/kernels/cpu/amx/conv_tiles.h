@@ -248,18 +248,19 @@ class TileConvolution {
 
     void pack(Pair* to, int64_t j, int64_t step, int64_t count) const {
       const int64_t from = step * kTile, end = std::min(c_.depth_, (step + count) * kTile);
-      for (int64_t r = 0; r < count_[j]; ++r) {
-        const Run& run = runs(j)[r];
-        Pair* at = to + run.at / kTile * kTilePairs + run.at % kTile;
-        for (int64_t k = from; k < end; k += kTile, at += kStepPairs) {
-          const int64_t* offset = c_.image_offset_ + k;
-          const int64_t n = std::min(kTile, end - k);
-          for (int64_t i = 0; i < n; ++i) {
-            for (int p = 0; p < kPieces; ++p)
-              store_partial(at + p * kPiecePairs + i * kTile, load_vector(run.x + offset[i] + p * c_.piece_),
-                            run.count);
-          }
+      for (int64_t r = 0; r < count_[j];) {
+        const int64_t tile = runs(j)[r].at / kTile;
+        TileRun part[kTile];
+        int64_t n = 0;
+        for (; r < count_[j] && runs(j)[r].at / kTile == tile; ++r) {
+          const int64_t first = runs(j)[r].at % kTile;
+          part[n++] = {runs(j)[r].x - first, static_cast<__mmask16>(((1u << runs(j)[r].count) - 1) << first)};
         }
+        const auto pack = n == 1   ? pack_tile<1>
+                          : n == 2 ? pack_tile<2>
+                          : n == 3 ? pack_tile<3>
+                                   : pack_tile<0>;
+        pack(to + tile * kTilePairs, part, n, c_.image_offset_, c_.piece_, from, end);
       }
       // Zeros beyond the depth, as the filter has: no infinity may stand there by chance.
       for (int64_t k = end; k < (step + count) * kTile; ++k) {
@@ -267,6 +268,28 @@ class TileConvolution {
         for (int p = 0; p < kPieces; ++p) {
           std::fill_n(at + p * kPiecePairs, kTile, Pair{0});
           std::fill_n(at + p * kPiecePairs + kTilePairs, kTile, Pair{0});
+        }
+      }
+    }
+
+    // Columns of a tile whose points follow one another: column l at x[l].
+    struct TileRun {
+      const Pair* x;
+      __mmask16 columns;
+    };
+    // Rows [from, end) of the columns of a tile, from kRuns runs, or n if that is 0. Loads are merged, so
+    // that each row is stored once, and whole.
+    template <int kRuns>
+    static void pack_tile(Pair* to, const TileRun* runs, int64_t n, const int64_t* offset, int64_t piece,
+                          int64_t from, int64_t end) {
+      if constexpr (kRuns > 0) n = kRuns;
+      for (int64_t k = from; k < end; ++k) {
+        Pair* row = to + (k - from) / kTile * kStepPairs + k % kTile * kTile;
+        for (int p = 0; p < kPieces; ++p) {
+          const int64_t at = offset[k] + p * piece;
+          __m512i v = _mm512_maskz_loadu_epi32(runs[0].columns, runs[0].x + at);
+          for (int64_t r = 1; r < n; ++r) v = _mm512_mask_loadu_epi32(v, runs[r].columns, runs[r].x + at);
+          _mm512_store_si512(row + p * kPiecePairs, v);
         }
       }
     }

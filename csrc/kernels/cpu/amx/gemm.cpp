@@ -26,11 +26,6 @@
 namespace ctorch::CT_ISA {
 namespace {
 
-constexpr TileFormat<float> kHighest = {3, 8, 2048, pack_floats<3>, kPanelKernels<3>};
-constexpr TileFormat<float> kHigh = {2, 16, 2048, pack_floats<2>, kPanelKernels<2>};
-constexpr TileFormat<float> kMedium = {1, 32, 4096, pack_floats<1>, kPanelKernels<1>};
-constexpr TileFormat<BFloat16> kBFloat16 = {1, 32, 4096, pack_bfloat16, kPanelKernels<1>};
-
 // The kernels of the level below.
 GemmTable g_plain;
 

@@ -29,6 +29,11 @@ struct TileFormat {
   const PanelKernels& kernels;
 };
 
+inline constexpr TileFormat<float> kHighest = {3, 8, 2048, pack_floats<3>, kPanelKernels<3>};
+inline constexpr TileFormat<float> kHigh = {2, 16, 2048, pack_floats<2>, kPanelKernels<2>};
+inline constexpr TileFormat<float> kMedium = {1, 32, 4096, pack_floats<1>, kPanelKernels<1>};
+inline constexpr TileFormat<BFloat16> kBFloat16 = {1, 32, 4096, pack_bfloat16, kPanelKernels<1>};
+
 template <class T, class O>
 class TileProduct {
  public:
