@@ -45,8 +45,9 @@ struct AttentionScores {
   static constexpr double kLog2E = 1.4426950408889634;
 
   const AttentionArgs& g;
+  double unit = 1;  // of the products: what they are multiplied by besides
 
-  T scale() const { return static_cast<T>(g.scale * kLog2E); }
+  T scale() const { return static_cast<T>(g.scale * kLog2E * unit); }
   // What products are multiplied by on the way; where something is added to them, or the order of their sizes
   // would change, they are multiplied before.
   T factor() const { return scales_first() ? T(1) : scale(); }

@@ -1,8 +1,9 @@
-// Attention over bfloat16 on AMX tiles: the products are of this level, the rest of the level below. Both
+// Attention on AMX tiles. Over bfloat16 the products are of this level, the rest of the level below: both
 // sides of the products lie in memory as tiles read them, rows of 64 bytes a stride apart.
 #include "kernels/attention.h"
 
-#include "kernels/cpu/amx/gemm_tiles.h"
+#include "kernels/cpu/amx/attention_pieces.h"
+#include "kernels/cpu/flush_denormals.h"
 
 namespace ctorch::CT_ISA {
 namespace {
@@ -38,8 +39,25 @@ void begin() { _tile_loadconfig(&kTileConfig); }
 void end() { _tile_release(); }
 constexpr PairProducts kProducts = {kStep, kTile, multiply, begin, end};
 
+// The kernels of the level below.
+AttentionTable g_plain;
+
+void forward(const AttentionArgs& g) {
+  FlushDenormals flush;
+  if (!PieceAttention::wins(g) || !PieceAttention(g).forward()) g_plain.forward(g);
+}
+void backward(const AttentionArgs& g) {
+  FlushDenormals flush;
+  if (!PieceAttention::wins(g) || !PieceAttention(g).backward()) g_plain.backward(g);
+}
+
 }  // namespace
 
-void fill_attention(AttentionTable& table) { table.pairs = &kProducts; }
+void fill_attention(AttentionTable& table) {
+  g_plain = table;
+  table.forward = forward;
+  table.backward = backward;
+  table.pairs = &kProducts;
+}
 
 }  // namespace ctorch::CT_ISA

@@ -126,14 +126,12 @@ struct Ahead {
   Lines a, b;
 };
 
-// The product of a panel of A and one of B over `steps` steps of k: element [i, j] to sums[i * kPanel + j].
-// Neighbours in the order of the products share an operand, and the largest product comes last where it can:
-// the sum of a step is then not yet large while the small ones are added.
-template <int kPieces, bool kTwoRows, bool kTwoCols>
-void multiply_panels(const Pair* a, const Pair* b, int64_t steps, float* sums, Ahead ahead) {
-  using Tiles = SumTiles<kTwoRows, kTwoCols>;
+// Adds the product of a panel of A and one of B over `steps` steps of k to what the tiles hold. Neighbours in
+// the order of the products share an operand, and the largest product comes last where it can: the sum of a
+// step is then not yet large while the small ones are added.
+template <int kPieces, class Tiles>
+CT_INLINE void add_panels(const Pair* a, const Pair* b, int64_t steps, Ahead ahead) {
   constexpr int64_t mid = kPiecePairs, low = 2 * kPiecePairs;
-  Tiles::clear();
   for (; steps > 0; --steps, a += kPieces * kPiecePairs, b += kPieces * kPiecePairs) {
     ahead.a.ask();
     ahead.b.ask();
@@ -153,6 +151,14 @@ void multiply_panels(const Pair* a, const Pair* b, int64_t steps, float* sums, A
       Tiles::add_with_b(b);
     }
   }
+}
+
+// The product of two panels: element [i, j] to sums[i * kPanel + j].
+template <int kPieces, bool kTwoRows, bool kTwoCols>
+void multiply_panels(const Pair* a, const Pair* b, int64_t steps, float* sums, Ahead ahead) {
+  using Tiles = SumTiles<kTwoRows, kTwoCols>;
+  Tiles::clear();
+  add_panels<kPieces, Tiles>(a, b, steps, ahead);
   Tiles::store(sums);
 }
 

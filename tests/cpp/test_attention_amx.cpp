@@ -1,5 +1,5 @@
-// Attention over bfloat16 by pairs, with VDPBF16PS and on AMX tiles (of the machine, or emulated), against
-// sums in double.
+// Attention over bfloat16 by pairs, with VDPBF16PS and on AMX tiles (of the machine, or emulated), and over
+// float32 on tiles, against sums in double.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -38,6 +38,15 @@ const Shape kShapes[] = {
     {1, 1, 1, 20, 40, 16, 16, false, AttentionMask::added, -0.2},
 };
 
+// Of floats, with rows enough for tiles.
+const Shape kFloatShapes[] = {
+    {2, 4, 2, 130, 300, 40, 33},
+    {1, 2, 2, 65, 257, 17, 70, true},
+    {1, 2, 1, 70, 520, 32, 32, false, AttentionMask::added},
+    {2, 2, 1, 64, 70, 33, 16, false, AttentionMask::taken},
+    {1, 1, 1, 100, 90, 64, 64, false, AttentionMask::added, -0.2},
+};
+
 using Values = std::vector<double>;
 
 // Results, and gradients, as (batch, heads, rows, width).
@@ -45,6 +54,7 @@ struct Results {
   Values out, query, key, value;
 };
 
+template <class T>
 class Problem {
  public:
   explicit Problem(const Shape& s) : s_(s), key_heads_(s.heads / s.group) {
@@ -65,11 +75,13 @@ class Problem {
 
   Results run(const AttentionTable& table) {
     const int64_t heads = s_.heads * s_.batch;
-    std::vector<BFloat16> out(grad_.size(), BFloat16(9)), grad_query(query_.size(), BFloat16(9)),
-        grad_key(key_.size(), BFloat16(9)), grad_value(value_.size(), BFloat16(9));
+    // The gradients of keys and values of floats are added to what is there.
+    const T there(std::is_same_v<T, float> ? 0.0f : 9.0f);
+    std::vector<T> out(grad_.size(), T(9.0f)), grad_query(query_.size(), T(9.0f)),
+        grad_key(key_.size(), there), grad_value(value_.size(), there);
     std::vector<float> highest(static_cast<size_t>(heads * s_.queries)), log_sum(highest.size());
     AttentionArgs g{};
-    g.dtype = DType::bfloat16;
+    g.dtype = dtype_of<T>;
     g.batch = s_.batch, g.heads = s_.heads, g.group = s_.group;
     g.queries = s_.queries, g.keys = s_.keys, g.width = s_.width, g.value_width = s_.value_width;
     g.scale = s_.scale, g.causal = s_.causal, g.pairs = table.pairs;
@@ -80,6 +92,7 @@ class Problem {
     g.mask_strides[2] = s_.keys, g.mask_strides[3] = 1;
     g.out = rows(out, s_.queries, s_.value_width);
     g.highest = highest.data(), g.log_sum = log_sum.data();
+    g.gemm = cpu_kernels(IsaLevel::avx512).gemm.of[static_cast<int>(g.dtype)];
     table.forward(g);
     g.grad_out = rows(grad_, s_.queries, s_.value_width);
     g.grad_query = rows(grad_query, s_.queries, s_.width);
@@ -98,8 +111,14 @@ class Problem {
     return r;
   }
 
+  // The number in the middle of query, key, value or the gradient.
+  void set(int operand, float number) {
+    std::vector<T>* const all[] = {&query_, &key_, &value_, &grad_};
+    (*all[operand])[all[operand]->size() / 2] = T(number);
+  }
+
  private:
-  static void fill(std::vector<BFloat16>& v, int64_t n, std::mt19937& engine) {
+  static void fill(std::vector<T>& v, int64_t n, std::mt19937& engine) {
     std::normal_distribution<float> normal;
     for (int64_t i = 0; i < n; ++i) v.emplace_back(normal(engine));
   }
@@ -111,13 +130,13 @@ class Problem {
       return {data, batch, head, row};
     }
   };
-  Rows rows(std::vector<BFloat16>& v, int64_t rows, int64_t width) const {
+  Rows rows(std::vector<T>& v, int64_t rows, int64_t width) const {
     return {v.data(), static_cast<int64_t>(v.size()) / s_.batch, rows * width, width};
   }
-  static Values wide(const std::vector<BFloat16>& v) { return Values(v.begin(), v.end()); }
+  static Values wide(const std::vector<T>& v) { return Values(v.begin(), v.end()); }
 
   void add_row(Results& r, int64_t head, int64_t key_head, int64_t i) const {
-    const auto at = [](const std::vector<BFloat16>& v, int64_t n) {
+    const auto at = [](const std::vector<T>& v, int64_t n) {
       return static_cast<double>(static_cast<float>(v[static_cast<size_t>(n)]));
     };
     const auto to = [](Values& v, int64_t n) -> double& { return v[static_cast<size_t>(n)]; };
@@ -158,30 +177,32 @@ class Problem {
 
   Shape s_;
   int64_t key_heads_;
-  std::vector<BFloat16> query_, key_, value_, grad_;
+  std::vector<T> query_, key_, value_, grad_;
   std::vector<float> added_;
   std::vector<uint8_t> taken_;
 };
 
 // bfloat16 has 8 bits; results are rounded to it, and so are weights, the gradients of scores, and the result
-// that the gradients are taken with.
+// that the gradients are taken with. Of floats the errors of sums remain.
+template <class T>
 void expect_near(const Values& got, const Values& expected, const char* what) {
-  constexpr double kBound = 4 / 256.0;
+  constexpr double kBound = std::is_same_v<T, float> ? 2e-6 : 4 / 256.0;
   double greatest = 1e-2;
   for (double v : expected) greatest = std::max(greatest, std::fabs(v));
   for (size_t i = 0; i < got.size(); ++i)
     ASSERT_NEAR(got[i], expected[i], kBound * greatest) << what << " " << i;
 }
 
-void check(const AttentionTable& table) {
-  for (const Shape& s : kShapes) {
+template <class T, size_t kCount>
+void check(const AttentionTable& table, const Shape (&shapes)[kCount]) {
+  for (const Shape& s : shapes) {
     SCOPED_TRACE(testing::Message() << s.queries << " queries, " << s.keys << " keys of " << s.width);
-    Problem p(s);
+    Problem<T> p(s);
     const Results got = p.run(table), expected = p.expected();
-    expect_near(got.out, expected.out, "out");
-    expect_near(got.query, expected.query, "grad_query");
-    expect_near(got.key, expected.key, "grad_key");
-    expect_near(got.value, expected.value, "grad_value");
+    expect_near<T>(got.out, expected.out, "out");
+    expect_near<T>(got.query, expected.query, "grad_query");
+    expect_near<T>(got.key, expected.key, "grad_key");
+    expect_near<T>(got.value, expected.value, "grad_value");
     const int threads = num_threads();
     set_num_threads(threads == 1 ? 2 : 1);
     const Results again = p.run(table);
@@ -195,18 +216,55 @@ void check(const AttentionTable& table) {
 
 TEST(AttentionPairs, MatchSumsInDouble) {
   if (best_isa() < IsaLevel::avx512_bf16) GTEST_SKIP() << "this machine has no AVX512_BF16";
-  check(cpu_kernels(IsaLevel::avx512_bf16).attention);
+  check<BFloat16>(cpu_kernels(IsaLevel::avx512_bf16).attention, kShapes);
 }
 
-TEST(AttentionPairs, MatchSumsInDoubleOnTiles) {
-  if (best_isa() < IsaLevel::avx512_bf16) GTEST_SKIP() << "this machine has no AVX512_BF16, which rounds";
-  AttentionTable table = cpu_kernels(IsaLevel::avx512_bf16).attention;
-  isa_amx::fill_attention(table);
-  std::optional<AmxEmulator> emulator;
-  if (best_isa() < IsaLevel::amx) emulator.emplace();
-  const long before = AmxEmulator::count();
-  check(table);
-  EXPECT_TRUE(best_isa() == IsaLevel::amx || AmxEmulator::count() > before);
+class AmxAttention : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (best_isa() < IsaLevel::avx512_bf16)
+      GTEST_SKIP() << "this machine has no AVX512_BF16, which rounds for tiles";
+    plain = amx = cpu_kernels(IsaLevel::avx512_bf16).attention;
+    isa_amx::fill_attention(amx);
+    if (best_isa() < IsaLevel::amx) emulator_.emplace();
+  }
+  template <class T, size_t kCount>
+  void check_on_tiles(const Shape (&shapes)[kCount]) {
+    const long before = AmxEmulator::count();
+    check<T>(amx, shapes);
+    EXPECT_TRUE(best_isa() == IsaLevel::amx || AmxEmulator::count() > before);
+  }
+
+  AttentionTable plain{}, amx{};  // the level below; tiles
+
+ private:
+  std::optional<AmxEmulator> emulator_;
+};
+
+TEST_F(AmxAttention, BFloat16MatchesSumsInDouble) { check_on_tiles<BFloat16>(kShapes); }
+TEST_F(AmxAttention, FloatsMatchSumsInDouble) { check_on_tiles<float>(kFloatShapes); }
+
+// Numbers that pieces or sums cannot hold: all is that of the level below.
+TEST_F(AmxAttention, NumbersThatDoNotFit) {
+  for (float special :
+       {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN(), 1e38f}) {
+    for (int operand = 0; operand < 4; ++operand) {
+      Problem<float> p(kFloatShapes[0]);
+      p.set(operand, special);
+      const Results got = p.run(amx), want = p.run(plain);
+      for (auto [a, b] : {std::pair{&got.out, &want.out},
+                          {&got.query, &want.query},
+                          {&got.key, &want.key},
+                          {&got.value, &want.value}}) {
+        // A gradient that does not fit leaves forward on tiles.
+        for (size_t i = 0; i < a->size(); ++i) {
+          EXPECT_EQ(std::isnan((*a)[i]), std::isnan((*b)[i])) << special << ' ' << operand;
+          if (operand < 3)
+            EXPECT_TRUE((*a)[i] == (*b)[i] || std::isnan((*b)[i])) << special << ' ' << operand;
+        }
+      }
+    }
+  }
 }
 
 }  // namespace
