@@ -59,6 +59,7 @@ struct AttentionArgs {
   int64_t mask_strides[4] = {};  // batch, head, query, key
   // Dropout, for one head of one batch: weights whose byte in (queries, keys) is 0 are left out, the others
   // scaled.
+  bool dropout = false;
   const uint8_t* kept = nullptr;
   double kept_scale = 1;
   // highest, log_sum: (batch, heads, queries), the highest score and the logarithm of the sum of a row's
@@ -75,6 +76,8 @@ struct AttentionArgs {
 struct AttentionTable {
   void (*forward)(const AttentionArgs&);
   void (*backward)(const AttentionArgs&);
+  // Whether it reads key_t and value_t, of which the arguments need not tell yet.
+  bool (*reads_transposed)(const AttentionArgs&);
   const PairProducts* pairs;  // or null
 };
 

@@ -15,8 +15,6 @@ namespace {
 constexpr const char* kOp = "scaled_dot_product_attention";
 // With dropout, as many queries at a time as the kernel takes: their random bytes are all that is held.
 constexpr int64_t kDropoutQueries = 128;
-// So few queries read keys and values once, as they are.
-constexpr int64_t kFewQueries = 16;
 
 // Rows of contiguous elements, in the dtype that the kernels compute in.
 Tensor with_rows(const Tensor& t, DType dtype) {
@@ -66,6 +64,7 @@ struct Operands {
     args.value_width = v.sizes()[3];
     args.scale = scale;
     args.causal = causal;
+    args.dropout = dropout_p > 0;
     args.gemm = cpu_kernels().gemm.of[static_cast<int>(dtype)];
     args.pairs = cpu_kernels().attention.pairs;
     args.query = rows_of<const void*>(query);
@@ -75,7 +74,7 @@ struct Operands {
     set_transposed(key, key_t, args.key_t);
   }
   void set_transposed(const Tensor& t, Tensor& turned, AttentionRows<const void*>& rows) const {
-    if (dtype == DType::bfloat16 || args.queries <= kFewQueries) return;
+    if (!cpu_kernels().attention.reads_transposed(args)) return;
     const Tensor from = transpose(t, 2, 3);
     const Dims& sizes = from.sizes();
     // Rows an odd number of cache lines apart: at powers of 2 a few of them would fill their sets of the L1.

@@ -173,12 +173,17 @@ void backward(const AttentionArgs& g) {
   FlushDenormals flush;
   g.dtype == DType::float64 ? Attention<double>{{g}}.backward() : Attention<float>{{g}}.backward();
 }
+bool reads_transposed(const AttentionArgs& g) {
+  constexpr int64_t kFewQueries = 16;  // so few read keys and values once, as they are
+  return g.queries > kFewQueries;
+}
 
 }  // namespace
 
 void fill_attention(AttentionTable& table) {
   table.forward = forward;
   table.backward = backward;
+  table.reads_transposed = reads_transposed;
   table.pairs = nullptr;
 }
 

@@ -50,6 +50,9 @@ void backward(const AttentionArgs& g) {
   FlushDenormals flush;
   if (!PieceAttention::wins(g) || !PieceAttention(g).backward()) g_plain.backward(g);
 }
+bool reads_transposed(const AttentionArgs& g) {
+  return !PieceAttention::wins(g) && g_plain.reads_transposed(g);
+}
 
 }  // namespace
 
@@ -57,6 +60,7 @@ void fill_attention(AttentionTable& table) {
   g_plain = table;
   table.forward = forward;
   table.backward = backward;
+  table.reads_transposed = reads_transposed;
   table.pairs = &kProducts;
 }
 

@@ -31,7 +31,7 @@ class PieceAttention : AttentionScores<float, false> {
   // Whether there are queries enough to pack keys for.
   static bool wins(const AttentionArgs& g) {
     constexpr int64_t kLeastRows = 64, kLeastWidth = 16;
-    return g.dtype == DType::float32 && !g.kept && std::min(g.queries, g.keys) >= kLeastRows &&
+    return g.dtype == DType::float32 && !g.dropout && std::min(g.queries, g.keys) >= kLeastRows &&
            std::min(g.width, g.value_width) >= kLeastWidth;
   }
 

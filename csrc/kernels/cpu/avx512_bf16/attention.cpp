@@ -52,6 +52,9 @@ void backward(const AttentionArgs& g) {
   FlushDenormals flush;
   PairAttention(g).backward();
 }
+bool reads_transposed(const AttentionArgs& g) {
+  return g.dtype != DType::bfloat16 && g_plain.reads_transposed(g);
+}
 
 }  // namespace
 
@@ -59,6 +62,7 @@ void fill_attention(AttentionTable& table) {
   g_plain = table;
   table.forward = forward;
   table.backward = backward;
+  table.reads_transposed = reads_transposed;
   table.pairs = &kProducts;
 }
 
