@@ -174,7 +174,9 @@ def main() -> int:
         text = [f"{versions['b']} against {versions['a']}, {datetime.date.today()}. {title}."]
         words = ", ".join(f"{key}: {about[key]}" for key in ("cpu", "cores", "instructions"))
         text += [f"{words}.", report.markdown_table(*report.used_columns(targets.HEAD, lines))]
-        document.write_text(report.between(document.read_text(), opts.cases, "\n\n".join(text)))
+        # CPUs with AMX have a table of their own.
+        name = f"{opts.cases} amx" if amx and opts.cases == "products" else opts.cases
+        document.write_text(report.between(document.read_text(), name, "\n\n".join(text)))
     return 1 if opts.gate and (unrun or not all(judged)) else 0
 
 

@@ -18,7 +18,8 @@ namespace ctorch {
 
 namespace isa_amx {
 void fill_conv(ConvTable&);
-}
+void put_small_floats_on_tiles(bool all);
+}  // namespace isa_amx
 
 namespace {
 
@@ -289,8 +290,10 @@ class AmxConv : public testing::Test {
     if (best_isa() < IsaLevel::avx512) GTEST_SKIP() << "this machine has no AVX-512, which the kernels use";
     plain = amx = cpu_kernels(std::min(best_isa(), IsaLevel::avx512_bf16)).conv;
     isa_amx::fill_conv(amx);
+    isa_amx::put_small_floats_on_tiles(true);
     if (best_isa() < IsaLevel::amx) emulator_.emplace();
   }
+  void TearDown() override { isa_amx::put_small_floats_on_tiles(false); }
   static bool used_tiles(long before) { return best_isa() == IsaLevel::amx || AmxEmulator::count() > before; }
   template <class T>
   void run(Convolution<T>& c, bool backward) {
@@ -516,6 +519,15 @@ TEST_F(AmxConv, LeavesTheRestToTheLevelBelow) {
     EXPECT_LE(c.error(false, 0x1p-23), 40);
     EXPECT_EQ(amx.form(c.g, false).bytes, plain.form(c.g, false).bytes);
   }
+  // Columns are packed for two panels of rows at least.
+  isa_amx::put_small_floats_on_tiles(false);
+  for (int64_t rows : {32, 33}) {
+    Convolution<float> c({.x_channels = 64, .y_channels = rows, .x_size = {1, 30, 30}, .w_size = {1, 1, 5}});
+    const long before = AmxEmulator::count();
+    run(c, false);
+    EXPECT_TRUE(best_isa() == IsaLevel::amx || (AmxEmulator::count() > before) == (rows > 32)) << rows;
+  }
+  isa_amx::put_small_floats_on_tiles(true);
   const Shape packing = {.x_channels = 64, .y_channels = 64, .x_size = {1, 30, 30}, .w_size = {1, 1, 1}};
   for (const Shape& s : {few_rows, depthwise, winograd, packing}) {
     Convolution<float> c(s), want(s);

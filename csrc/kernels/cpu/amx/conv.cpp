@@ -13,19 +13,29 @@ ConvTable g_plain;
 // Multiply-adds that are worth the start of tiles.
 constexpr int64_t kLeastWork = 64 * 64 * 64;
 
-// Not where tiles stay mostly empty. Floats whose products Winograd's method cuts to less than half are
-// faster by multiply-adds: six products take half their time (measured: 0.4 to 0.7).
+// How many times as fast as multiply-adds of floats, in nanoseconds of a step of a pair of panels, fitted to
+// what was measured: the products, the packing of the columns for all rows, and the way of the filter from
+// the L3.
+double gain(int64_t rows, int64_t points) {
+  const auto panels = [](int64_t lanes) { return static_cast<double>(ceil_div(lanes, kPanel)); };
+  return 468 / (230 + 420 / panels(rows) + 245 / panels(points));
+}
+
+// Not where tiles stay mostly empty, and floats where neither multiply-adds nor Winograd's method with them
+// are faster.
 template <class T>
 bool wins(const TapProduct<T>& p) {
   constexpr int64_t kFewestRows = 12, kFewestChannels = std::is_same_v<T, float> ? 8 : 2, kLeastDepth = 32;
-  constexpr double kGain = 2;
+  constexpr double kLeastGain = 1;
   const TapLayout& l = p.layout;
   const int64_t points = p.batch * l.points();
   const bool enough =
       p.rows >= kFewestRows && l.channels >= kFewestChannels && l.depth() >= kLeastDepth && points >= kTile;
   if constexpr (std::is_same_v<T, float>) {
     const WinogradTiles tiles(l, p.batch);
-    if (winograd_wins(l, tiles, WinogradTerms(l, tiles), p.rows, points, kGain)) return false;
+    const double gained = g_small_floats_too ? 2 : gain(p.rows, points);
+    if (gained < kLeastGain || winograd_wins(l, tiles, WinogradTerms(l, tiles), p.rows, points, gained))
+      return false;
   }
   return enough;
 }

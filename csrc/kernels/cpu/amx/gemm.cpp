@@ -24,6 +24,9 @@
 #include "kernels/cpu/amx/gemm_slabs.h"
 
 namespace ctorch::CT_ISA {
+
+bool g_small_floats_too = false;
+
 namespace {
 
 // The kernels of the level below.
@@ -60,8 +63,6 @@ void plain_product(const Product<float, float>& q, double alpha, GemmPrecision p
   g.precision = precision;
   g_plain.gemm(g);
 }
-
-bool g_small_floats_too = false;
 
 // Packing a float costs as much as 36 of its multiply-adds save, writing a sum as much as 27 (measured, as
 // are the other bounds: products of 16 to 1024 rows, columns and terms at both levels). Rounded to one piece,
@@ -147,7 +148,6 @@ void prepare(const GemmArgs& g, void* to) {
 
 }  // namespace
 
-// For tests, whose products would take an emulator of tiles long if they were as large as are worth it.
 void put_small_floats_on_tiles(bool all) { g_small_floats_too = all; }
 
 void fill_gemm(GemmTable& table) {

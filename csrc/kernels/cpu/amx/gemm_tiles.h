@@ -27,6 +27,12 @@
 #include "core/macros.h"
 
 namespace ctorch::CT_ISA {
+
+// For tests, whose products and convolutions of floats would take an emulator of tiles long if they were as
+// large as are worth it: all go on tiles.
+extern bool g_small_floats_too;
+void put_small_floats_on_tiles(bool all);
+
 namespace {
 
 // Two bfloat16 numbers, the first in k in the lower half.
