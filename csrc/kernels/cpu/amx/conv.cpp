@@ -73,13 +73,13 @@ void backward_x(const ConvArgs& g) { run(g, true); }
 bool takes(const ConvArgs& g, bool backward) { return on_tiles(g, backward) || g_plain.takes(g, backward); }
 
 // The gradient of a filter: not where most of a tile would be empty, nor for so few rows that tiles would
-// take as long as the packing of y for them. Packing of floats takes three times as long: by cycles
-// that are counted, not measured, tiles must beat multiply-adds by some margin, and Winograd's method where
-// the level below would take it (by a margin of its own, see WinogradFilterGradient).
+// take as long as the packing of y for them. Packing of floats takes three times as long: tiles must beat
+// multiply-adds, and Winograd's method where the level below would take it (by a margin of its own, see
+// WinogradFilterGradient).
 template <class T>
 bool filter_wins(const FilterProduct<T>& p) {
   constexpr int64_t kFewestColumns = 8, kLeastDepth = 24;
-  constexpr double kLeastGain = 1.2, kWinogradGain = 1.3;
+  constexpr double kLeastGain = 1.05, kWinogradGain = 1.3;
   const TapLayout& l = p.layout;
   const int64_t points = p.batch * l.points();
   if (p.cols < kFewestColumns || l.depth() < kLeastDepth || points < kStep ||
