@@ -62,6 +62,8 @@ struct GemmBlocks {
   static constexpr int64_t half_depth = 1024;
   // A task is a rectangle of the result of so many panels: its part of A stays in an L2 of 1 to 2 MB.
   static constexpr int64_t task_row_panels = 24;
+  // Where every thread packs all of A for itself, a task takes up to so many: B is packed once then.
+  static constexpr int64_t copied_row_panels = 40;
   static constexpr int64_t task_col_panels = 16;
   // Rows of A and columns of B packed at a time, which bounds the packed copies to a few MB of the L3.
   static constexpr int64_t slab_rows = 4096;
