@@ -78,14 +78,16 @@ class Rectangles {
                        int64_t narrowest = 1)
       : rows_(rows), cols_(cols), high_(std::min(rows, high)), wide_(std::min(cols, wide)) {
     constexpr int64_t kTaskWork = 1 << 18;  // multiply-adds that are worth a thread
-    const int64_t enough = 4 * num_threads();
-    while (count() < enough && high_ * wide_ > 1 && high_ * wide_ * work > 2 * kTaskWork) {
+    const int64_t threads = num_threads(), enough = 4 * threads;
+    const auto too_few = [&] { return count() < enough || (count() < 2 * enough && count() % threads != 0); };
+    while (too_few() && high_ * wide_ > 1 && high_ * wide_ * work > 2 * kTaskWork) {
       if (high_ > 1 && (high_ >= 2 * wide_ || wide_ <= narrowest)) {
         high_ = ceil_div(high_, 2);
       } else {
         wide_ = ceil_div(wide_, 2);
       }
     }
+    high_ = even(rows_, high_), wide_ = even(cols_, wide_);
     grain = std::max<int64_t>(1, kTaskWork / (high_ * wide_ * work));
   }
   CT_INLINE int64_t count() const { return ceil_div(rows_, high_) * ceil_div(cols_, wide_); }
@@ -100,6 +102,9 @@ class Rectangles {
   int64_t grain;  // tasks that are worth a thread
 
  private:
+  // Parts alike, as many as there would be of `part` each.
+  static CT_INLINE int64_t even(int64_t all, int64_t part) { return ceil_div(all, ceil_div(all, part)); }
+
   int64_t rows_, cols_, high_, wide_;
 };
 
