@@ -34,8 +34,8 @@ struct PanelProduct {
     const int64_t parts = blocks() > 1 ? 2 : 1;
     const int64_t high = std::clamp<int64_t>(row_bytes / parts / panel_bytes(), 4, 32);
     if (blocks() > 1) widest = std::min(widest, kSumBytes / kPanelSumBytes / high);
-    return Rectangles(ceil_div(m, kPanel), ceil_div(n, kPanel), high, widest,
-                      kPanel * kPanel * steps * kStep, narrowest);
+    return Rectangles(ceil_div(m, kPanel), ceil_div(n, kPanel), high, widest, kPanel * kPanel * steps * kStep,
+                      narrowest);
   }
 };
 
