@@ -21,7 +21,7 @@ namespace ctorch {
 namespace isa_amx {
 void fill_gemm(GemmTable&);
 void put_small_floats_on_tiles(bool all);
-}
+}  // namespace isa_amx
 
 namespace {
 
