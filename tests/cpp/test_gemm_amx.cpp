@@ -209,7 +209,7 @@ TEST_F(AmxGemm, ErrsNoMoreThanFusedMultiplyAdds) {
   std::normal_distribution<double> normal;
   std::uniform_real_distribution<double> uniform(0, 1);
   for (int kind = 0; kind < 3; ++kind) {
-    for (int64_t k : {32, 100, 256, 700, 2048, 4096}) {
+    for (int64_t k : {32, 100, 256, 512, 700, 2048, 4096}) {
       const int64_t n = k < 100 ? 96 : 52;
       Matrix<float> a(n, k), b(k, n), c(n, n), want(n, n);
       numbers.fill(a, [&](Engine& e) {
