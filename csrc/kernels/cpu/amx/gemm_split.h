@@ -38,7 +38,11 @@ inline constexpr float kSplitScale = 0x1p30f;
 inline float greatest(const Bits* largest, int64_t count) {
   Bits all = {};
   for (int64_t i = 0; i < count; ++i) all = largest[i] > all ? largest[i] : all;
-  return bit_cast<float>(_mm512_reduce_max_epu32(reinterpret_cast<__m512i>(all)));
+  const auto fold = [&](const Bits& other) { all = other > all ? other : all; };
+  fold(__builtin_shufflevector(all, all, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7));
+  fold(__builtin_shufflevector(all, all, 4, 5, 6, 7, 0, 1, 2, 3, 8, 9, 10, 11, 12, 13, 14, 15));
+  fold(__builtin_shufflevector(all, all, 2, 3, 0, 1, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+  return bit_cast<float>(std::max<uint32_t>(all[0], all[1]));
 }
 
 // Whether no piece and no sum of k products comes near infinity. (Of NaN nothing is true.)
