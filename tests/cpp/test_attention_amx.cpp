@@ -259,8 +259,9 @@ TEST_F(AmxAttention, NumbersThatDoNotFit) {
         // A gradient that does not fit leaves forward on tiles.
         for (size_t i = 0; i < a->size(); ++i) {
           EXPECT_EQ(std::isnan((*a)[i]), std::isnan((*b)[i])) << special << ' ' << operand;
-          if (operand < 3)
+          if (operand < 3) {
             EXPECT_TRUE((*a)[i] == (*b)[i] || std::isnan((*b)[i])) << special << ' ' << operand;
+          }
         }
       }
     }
