@@ -58,7 +58,7 @@ struct AttentionArgs {
   const void* mask = nullptr;
   int64_t mask_strides[4] = {};  // batch, head, query, key
   // Dropout, for one head of one batch: weights whose byte in (queries, keys) is 0 are left out, the others
-  // scaled.
+  // scaled. Whether there is any is said before.
   bool dropout = false;
   const uint8_t* kept = nullptr;
   double kept_scale = 1;

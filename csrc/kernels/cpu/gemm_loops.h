@@ -139,8 +139,8 @@ class BlockedProduct {
     a_in_place_ = in_place && (q.n <= 2 * Blocks::cols || (q.a_k == 1 && q.m * q.k <= kSmallOperand));
     // To pack rows again costs less than to fetch their panels from other cores: two threads take 82 us
     // instead of 104 for 32 x 1024 by 1024 x 256, 1.23 ms instead of 1.28 for 128 x 1024 by 1024 x 1024, and
-    // where they share no L3, 1.58 instead of 1.76 for 512 x 512 by 512 x 512. More rows are to serve more
-    // columns of each thread.
+    // where they share no L3, 1.66 instead of 1.77 to 2.08 for 512 x 512 by 512 x 512 (1.30 since threads
+    // have shares of a loop). More rows are to serve more columns of each thread.
     const int threads = in_parallel_region() ? 1 : num_threads();
     const int64_t panels = ceil_div(q.m, Blocks::rows), least = panels <= 10 ? 1 : 4;
     copies_ = !a_in_place_ && threads > 1 && panels <= Blocks::copied_row_panels &&
