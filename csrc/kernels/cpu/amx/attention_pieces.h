@@ -7,7 +7,6 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 
 #include "core/parallel.h"
 #include "core/scratch.h"
@@ -140,7 +139,7 @@ class PieceAttention : AttentionScores<float, false> {
 
   // The greatest magnitude.
   float largest(const AttentionRows<const void*>& rows, int64_t heads, int64_t count, int64_t width) const {
-    std::atomic<uint32_t> all = 0;
+    SharedLargest all;
     constexpr int64_t kGrain = 1 << 15;  // elements that are worth a thread
     parallel_for(
         0, g.batch * heads * count, std::max<int64_t>(1, kGrain / width), [&](int64_t from, int64_t to) {
@@ -153,12 +152,9 @@ class PieceAttention : AttentionScores<float, false> {
               seen = bits > seen ? bits : seen;
             }
           }
-          const auto found = bit_cast<uint32_t>(greatest(&seen, 1));
-          uint32_t before = all.load();
-          while (before < found && !all.compare_exchange_weak(before, found)) {
-          }
+          all.see(seen);
         });
-    return bit_cast<float>(all.load());
+    return all.value();
   }
 
   // c (m, n) = a b over k, or added to c, where m, n and k are filled up.

@@ -44,11 +44,8 @@ class TileFilterGradient {
   // counted; measured, it is 0.6 of that.
   double gain() const {
     const double measured = g_small_floats_too ? 1 : 0.6;
-    if (is_product_) {
-      // As for products; to transpose y takes half as long again as to pack it.
-      const auto part = [](double cost, int64_t of) { return cost / static_cast<double>(of); };
-      return part(54, chunks_.depth()) + part(36, p_.cols) + part(27, points_) < 1 ? 2 : 0;
-    }
+    if (is_product_)
+      return cost_of_tiles(chunks_.depth(), kPackCost, p_.cols, kTurnCost, points_) < 1 ? 2 : 0;
     constexpr double kProducts = 6 * 64 + 20;  // of two panels; with a part of adding up blocks of steps
     constexpr double kPackY = 650;             // a panel: 4 squares are transposed, 64 vectors split
     constexpr double kLayOut = 24.0 / kStep;   // an element of the image: split, and 3 halves stored

@@ -1,8 +1,6 @@
 // Numbers of convolutions as pairs of bfloat16 for tiles, floats in their three pieces.
 #pragma once
 
-#include <atomic>
-
 #include "kernels/cpu/amx/gemm_split.h"
 #include "kernels/cpu/avx512_bf16/conv_pairs.h"
 #include "kernels/cpu/conv_taps.h"
@@ -72,21 +70,6 @@ struct TapPieces<float> {
     for (int64_t l = 0; l < count; ++l) v[l] = p[l * pitch];
     return v;
   }
-};
-
-// The greatest magnitude that any thread has met.
-class SharedLargest {
- public:
-  void see(const Bits& largest) {
-    const auto found = bit_cast<uint32_t>(greatest(&largest, 1));
-    uint32_t before = bits_.load();
-    while (before < found && !bits_.compare_exchange_weak(before, found)) {
-    }
-  }
-  float value() const { return bit_cast<float>(bits_.load()); }
-
- private:
-  std::atomic<uint32_t> bits_ = 0;
 };
 
 }  // namespace

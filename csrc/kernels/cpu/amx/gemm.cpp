@@ -64,17 +64,15 @@ void plain_product(const Product<float, float>& q, double alpha, GemmPrecision p
   g_plain.gemm(g);
 }
 
-// Packing a float costs as much as 36 of its multiply-adds save, writing a sum as much as 27 (measured, as
-// are the other bounds: products of 16 to 1024 rows, columns and terms at both levels). Rounded to one piece,
-// floats would be packed at the level below too, and so are bfloat16 numbers.
+// Floats where tiles save more than they cost. Rounded to one piece, floats would be packed at the level
+// below too, and so are bfloat16 numbers.
 bool worth_tiles(const GemmArgs& g, int64_t pieces) {
-  if (std::min(g.n, g.k) < kTile || g.k < kStep) return false;
-  // What is packed already costs nothing, and each number of the other operand serves n multiply-adds.
-  const bool all = g.always_prepared || g.m >= kTile;
-  if (pieces == 1) return all && (g.always_prepared ? kTile : g.m) * g.n * g.k >= 32 * 32 * 32;
+  if (g.n < kTile || g.k < kStep || (g.m < kTile && !g.always_prepared)) return false;
+  if (pieces == 1) return (g.always_prepared ? kTile : g.m) * g.n * g.k >= 32 * 32 * 32;
   if (g_small_floats_too) return (g.always_prepared ? g.n : std::min(g.m, g.n)) > kPanel;
-  const auto part = [](double cost, int64_t of) { return cost / static_cast<double>(of); };
-  return all && part(36, g.n) + (g.always_prepared ? 0 : part(36, g.m)) + part(27, g.k) < 1;
+  // What is packed already costs nothing, whatever the rows.
+  return cost_of_tiles(g.always_prepared ? 1 : g.m, kPackCost, g.n, g.always_prepared ? 0 : kPackCost, g.k) <
+         1;
 }
 
 const TileFormat<float>& float_format(GemmPrecision precision) {
