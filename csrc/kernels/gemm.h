@@ -57,6 +57,9 @@ using GemmFn = void (*)(const GemmArgs&);
 struct GemmTable {
   GemmFn of[kNumDTypes];
   CT_INLINE void gemm(const GemmArgs& g) const { of[static_cast<int>(g.dtype)](g); }
+  // Whether matrices of a batch with the same a are multiplied as one, which brings a into a form of its own
+  // once.
+  bool (*joins)(const GemmArgs&);
   // A product with the same b for all of its batch brings b into a form of its own, of so many bytes (0: it
   // reads b as it is, or the form is not worth keeping); it depends on b and the dtype alone. A b that is
   // used again can be kept so; b itself is read too, for few rows and for numbers that do not fit its form.

@@ -214,14 +214,14 @@ GemmArgs pointwise_product(const ConvArgs& a, bool backward, int64_t x, int64_t 
 bool pointwise_by_rows(const Tensor& weight, GemmArgs g) {
   constexpr int64_t kLeastDepth =
       128;  // the result is written by columns, which costs as much as some 10 of it
-  if (g.batch_size[1] != 1 || g.k < kLeastDepth) return false;
+  const GemmTable& kernels = cpu_kernels().gemm;
+  if (g.batch_size[1] != 1 || g.k < kLeastDepth || kernels.joins(g)) return false;
   std::swap(g.m, g.n);
   std::swap(g.a, g.b);
   std::swap(g.a.row, g.a.col);
   std::swap(g.b.row, g.b.col);
   std::swap(g.c.row, g.c.col);
   std::swap(g.d.row, g.d.col);
-  const GemmTable& kernels = cpu_kernels().gemm;
   const int64_t bytes = kernels.prepared_bytes(g);
   if (bytes == 0) return false;
   const PreparedForm form =

@@ -237,6 +237,82 @@ TEST_P(Gemm, OddShapesAndStrides) {
   }
 }
 
+// A batch of matrices b for the same a, in the second of two dims, and of others in the first; against one
+// product per matrix. Between the matrices of the result lie numbers that nothing may write.
+template <class T>
+void expect_a_batch_is_its_matrices(IsaLevel level, int64_t m, int64_t n, int64_t k, int b_kind, bool adds,
+                                    double bound) {
+  constexpr int64_t kGap = 3, kGroups = 2, kImages = 5;
+  Numbers numbers;
+  const GemmTable& kernels = cpu_kernels(level).gemm;
+  const Layout lb = make_layout(k, n, b_kind);
+  const int64_t b_size = lb.size + kGap, c_size = m * n + kGap, count = kGroups * kImages;
+  const std::vector<T> a = numbers.draw<T>(kGroups * m * k), b = numbers.draw<T>(count * b_size),
+                       d = numbers.draw<T>(kGroups * m);
+  std::vector<T> got(static_cast<size_t>(count * c_size), T(5)), want = got;
+  GemmArgs g{};
+  g.dtype = dtype_of<T>;
+  g.m = m, g.n = n, g.k = k;
+  g.alpha = {.real = 2, .imag = 0, .integer = 2};
+  g.batch_dims = 2;
+  g.batch_size[0] = kGroups, g.batch_size[1] = kImages;
+  g.a = {.data = a.data(), .row = 1, .col = m, .batch = {m * k, 0}};
+  g.b = {.data = b.data() + lb.offset, .row = lb.row, .col = lb.col, .batch = {kImages * b_size, b_size}};
+  g.c = {.data = got.data(), .row = n, .col = 1, .batch = {kImages * c_size, c_size}};
+  // What is added: a column for each group, or what is there.
+  g.d = {.data = d.data(), .row = 1, .col = 0, .batch = {m, 0}};
+  if (adds) g.d = {.data = got.data(), .row = n, .col = 1, .batch = {kImages * c_size, c_size}};
+  kernels.gemm(g);
+  for (int64_t group = 0; group < kGroups; ++group) {
+    for (int64_t i = 0; i < kImages; ++i) {
+      const int64_t at = group * kImages + i;
+      GemmArgs one = g;
+      one.batch_dims = 0;
+      one.a.data = a.data() + group * m * k;
+      one.b.data = b.data() + lb.offset + at * b_size;
+      one.c.data = want.data() + at * c_size;
+      one.d.data = adds ? one.c.data : d.data() + group * m;
+      kernels.gemm(one);
+    }
+  }
+  double worst = 0;
+  for (size_t i = 0; i < got.size(); ++i)
+    worst = std::max(worst, std::abs(static_cast<double>(got[i]) - static_cast<double>(want[i])));
+  EXPECT_LE(worst, bound) << m << ' ' << n << ' ' << k << " layout " << b_kind << (adds ? " adds" : "");
+  for (int64_t at = 0; at < count; ++at) {
+    for (int64_t i = m * n; i < c_size; ++i)
+      EXPECT_EQ(static_cast<double>(got[static_cast<size_t>(at * c_size + i)]), 5);
+  }
+}
+
+TEST_P(Gemm, BatchesOfTheSameLeftSide) {
+  for (const auto& [m, n, k] :
+       {std::array<int64_t, 3>{64, 49, 300}, {300, 7, 600}, {97, 70, 513}, {40, 1, 900}}) {
+    for (int b_kind = 0; b_kind < 4; ++b_kind) {
+      for (bool adds : {false, true}) {
+        // Sums of terms up to 2, in other orders.
+        const double terms = 16 * std::sqrt(static_cast<double>(k));
+        expect_a_batch_is_its_matrices<float>(GetParam(), m, n, k, b_kind, adds, 0x1p-23 * terms);
+        expect_a_batch_is_its_matrices<double>(GetParam(), m, n, k, b_kind, adds, 0x1p-52 * terms);
+        expect_a_batch_is_its_matrices<BFloat16>(GetParam(), m, n, k, b_kind, adds, 0x1p-8 * terms);
+        expect_a_batch_is_its_matrices<Half>(GetParam(), m, n, k, b_kind, adds, 0x1p-11 * terms);
+        expect_a_batch_is_its_matrices<int32_t>(GetParam(), m, n, k, b_kind, adds, 0);
+      }
+    }
+  }
+  // Which are one product: at all levels those of floats that do not go on tiles.
+  GemmArgs g{};
+  g.dtype = DType::float32;
+  g.m = 64, g.n = 49, g.k = 300;
+  g.b.col = g.c.col = 1, g.c.row = 49;
+  g.batch_dims = 1;
+  g.batch_size[0] = 8;
+  g.b.batch[0] = 49 * 300, g.c.batch[0] = 49 * 64;
+  EXPECT_TRUE(cpu_kernels(GetParam()).gemm.joins(g));
+  g.a.batch[0] = 64 * 300;
+  EXPECT_FALSE(cpu_kernels(GetParam()).gemm.joins(g));
+}
+
 TEST_P(Gemm, FactorsAndAddend) {
   for (int64_t k : {1, 20, 700}) {
     EXPECT_LE(residual<float>(GetParam(), 45, 70, k, 0, 0, 0.5, 2), kBound + std::sqrt(k));

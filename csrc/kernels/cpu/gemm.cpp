@@ -113,9 +113,18 @@ void deep_product(const Product<T, T>& q) {
   });
 }
 
+// Sums that are cut along k, and those of half types that take several goes, are products of one matrix.
+template <class T, class S>
+bool may_join(const GemmArgs& g) {
+  if constexpr (!std::is_same_v<T, S>) return g.k <= GemmBlocks<S>::half_depth;
+  if constexpr (std::is_floating_point_v<T>) return !DeepProduct<T>::serves(g.m, g.n, g.k);
+  return true;
+}
+
 template <class T, class S>
 void product(Product<T, S> q) {
   using Blocks = GemmBlocks<S>;
+  if (q.joined) return BlockedProduct<PlainFormat<T, S>, T>(q).run();
   if (q.k == 0) return write_without_product(q);
   // A vector by a matrix along whose rows it is summed: nothing is worth packing.
   constexpr int64_t kFewDots = 2048;  // elements of the matrix
@@ -180,14 +189,16 @@ void gemm_as(const GemmArgs& g) {
   } else {
     alpha = static_cast<S>(g.alpha.integer), beta = static_cast<S>(g.beta.integer);
   }
-  for_each_matrix(g, [&](const BatchOffsets& at) {
-    const T* d = static_cast<const T*>(g.d.data);
-    product(Product<T, S>{g.m, g.n, g.k, static_cast<const T*>(g.a.data) + at.a, g.a.row, g.a.col,
+  const T* d = static_cast<const T*>(g.d.data);
+  for_each_product(
+      g, may_join<T, S>(g), [&](const GemmArgs& p, const BatchOffsets& at, const JoinedColumns* joined) {
+        product(
+            Product<T, S>{p.m, p.n, p.k, static_cast<const T*>(g.a.data) + at.a, g.a.row, g.a.col,
                           static_cast<const T*>(g.b.data) + at.b, g.b.row, g.b.col,
                           WriteOut<T, S>{static_cast<T*>(g.c.data) + at.c, g.c.row, g.c.col,
                                          d ? d + at.d : nullptr, g.d.row, g.d.col, alpha, beta, g.activation},
-                          std::is_same_v<T, S> ? g.prepared : nullptr, g.always_prepared});
-  });
+                          std::is_same_v<T, S> ? g.prepared : nullptr, g.always_prepared, joined});
+      });
 }
 
 // c = alpha * sums + beta * d over complex numbers given as pairs; sums are dense rows.
@@ -247,6 +258,17 @@ void gemm_of_complex(const GemmArgs& g) {
   gemm_complex<R>(g);
 }
 
+bool joins(const GemmArgs& g) {
+  const JoinedColumns joined(g);
+  const auto answer = [&]<class T, class S>(T, S) {
+    return may_join<T, S>(g) && is_worth_joining(g, joined);
+  };
+  switch (g.dtype) {
+    case DType::float32: return answer(float(), float());
+    case DType::float64: return answer(double(), double());
+    default: return is_half(g.dtype) && answer(BFloat16(), float());
+  }
+}
 int64_t prepared_bytes(const GemmArgs& g) {
   const auto bytes = [&]<class T>(T) {
     const bool deep = DeepProduct<T>::serves(g.m, g.n, g.k) && !g.always_prepared;
@@ -289,6 +311,7 @@ void fill_gemm(GemmTable& table) {
   at(DType::int16) = at(DType::uint16) = gemm<uint16_t, uint32_t>;
   at(DType::int32) = at(DType::uint32) = gemm<uint32_t, uint32_t>;
   at(DType::int64) = at(DType::uint64) = gemm<uint64_t, uint64_t>;
+  table.joins = joins;
   table.prepared_bytes = prepared_bytes;
   table.prepare = prepare;
 }

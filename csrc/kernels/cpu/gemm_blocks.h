@@ -54,17 +54,19 @@ struct GemmBlocks {
   // Depth of a block of k: a panel of B (depth * cols, 64 KB where a register holds 64 bytes) passes through
   // the L1 and L2 beside one of A. Deeper blocks mean fewer passes over C, which for large matrices lies in
   // memory.
-  static constexpr int64_t depth = sizeof(S) == 8 ? 256 : 512;
+  static constexpr int64_t depth = sizeof(S) == 8 || kVectorBytes == 32 ? 256 : 512;
   // Steps of k that are summed in registers before the sum is added to those of other stretches: the error of
   // a running sum grows with its length, and a stretch costs as much as a step or two. 0: no end.
   static constexpr int64_t stretch = std::is_same_v<S, float> ? 128 : 0;
   // For types that are converted while packing: their sums cannot rest in the result between blocks.
   static constexpr int64_t half_depth = 1024;
   // A task is a rectangle of the result of so many panels: its part of A stays in an L2 of 1 to 2 MB.
-  static constexpr int64_t task_row_panels = 24;
+  static constexpr int64_t task_row_panels = kVectorBytes == 32 ? 48 : 24;
   // Where every thread packs all of A for itself, a task takes up to so many: B is packed once then.
-  static constexpr int64_t copied_row_panels = 40;
+  static constexpr int64_t copied_row_panels = kVectorBytes == 32 ? 96 : 40;
   static constexpr int64_t task_col_panels = 16;
+  // Rows of A that serve no more columns are read in place.
+  static constexpr int64_t in_place_cols = (kVectorBytes == 64 ? 2 : 4) * cols;
   // Rows of A and columns of B packed at a time, which bounds the packed copies to a few MB of the L3.
   static constexpr int64_t slab_rows = 4096;
   static constexpr int64_t slab_cols = 4096;

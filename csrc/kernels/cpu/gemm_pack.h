@@ -45,10 +45,18 @@ void pack_rows_along_k(S* panel, int64_t width, int64_t rows, int64_t k, const T
 #pragma GCC diagnostic pop
 #endif
 
-// Element (i, p) of the strip at src[i * row + p * step]; rows <= width, what is missing is filled with
-// zeros.
+// Zeros for the elements that each of the steps of a panel has and a strip of so many rows has not.
+template <class E>
+void fill_missing(E* panel, int64_t width, int64_t rows, int64_t steps) {
+  for (int64_t p = 0; p < steps && rows < width; ++p) {
+    for (int64_t i = rows; i < width; ++i) panel[p * width + i] = E(0);
+  }
+}
+
+// Element (i, p) of the strip at src[i * row + p * step]; rows <= width, nothing is written for those that
+// are missing.
 template <class S, class T>
-void pack_panel(S* panel, int64_t width, int64_t rows, int64_t k, const T* src, int64_t row, int64_t step) {
+void pack_strip(S* panel, int64_t width, int64_t rows, int64_t k, const T* src, int64_t row, int64_t step) {
   constexpr int64_t lanes = kLanes<S>;
   if (step == 1 && row != 1) {
     for (int64_t i = 0; i < rows; i += lanes) {
@@ -72,11 +80,12 @@ void pack_panel(S* panel, int64_t width, int64_t rows, int64_t k, const T* src, 
       for (int64_t i = 0; i < rows; ++i) panel[p * width + i] = static_cast<S>(src[i * row + p * step]);
     }
   }
-  if (rows < width) {
-    for (int64_t p = 0; p < k; ++p) {
-      for (int64_t i = rows; i < width; ++i) panel[p * width + i] = S(0);
-    }
-  }
+}
+// The same, what is missing filled with zeros.
+template <class S, class T>
+void pack_panel(S* panel, int64_t width, int64_t rows, int64_t k, const T* src, int64_t row, int64_t step) {
+  pack_strip(panel, width, rows, k, src, row, step);
+  fill_missing(panel, width, rows, k);
 }
 
 }  // namespace

@@ -124,6 +124,7 @@ void gemm_bfloat16(const GemmArgs& g) {
   });
 }
 
+bool joins(const GemmArgs& g) { return !takes(g) && g_plain.joins(g); }
 // Calls visit(product) with the tile product of the first matrix.
 template <class Visit>
 auto with_product(const GemmArgs& g, Visit&& visit) {
@@ -152,6 +153,7 @@ void fill_gemm(GemmTable& table) {
   g_plain = table;
   table.of[static_cast<int>(DType::bfloat16)] = gemm_bfloat16;
   table.of[static_cast<int>(DType::float32)] = gemm_float32;
+  table.joins = joins;
   table.prepared_bytes = prepared_bytes;
   table.prepare = prepare;
 }

@@ -21,8 +21,8 @@ CT_INLINE BFloat16 rounded(float x) {
 }
 
 // The same strip of floats, rounded on the way.
-void pack_pairs(Pair* panel, int64_t width, int64_t rows, int64_t k, const float* src, int64_t row,
-                int64_t k_stride) {
+void pack_strip_of_pairs(Pair* panel, int64_t width, int64_t rows, int64_t k, const float* src, int64_t row,
+                         int64_t k_stride) {
   constexpr int64_t kRun = 256,
                     lanes = kLanes<Pair>;  // pairs of a row that are rounded before they are transposed
   const int64_t whole = k / 2;
@@ -53,7 +53,6 @@ void pack_pairs(Pair* panel, int64_t width, int64_t rows, int64_t k, const float
   }
   const float* last = src + 2 * whole * k_stride;
   for (int64_t i = 0; i < rows && k % 2; ++i) panel[whole * width + i] = rounded(last[i * row]).bits;
-  fill_missing(panel, width, rows, whole + k % 2);
 }
 
 // Of operands T. Sums of several blocks of k have room in a result of floats, not in one of bfloat16.
@@ -68,9 +67,9 @@ struct PairFormat {
   static constexpr int64_t depth =
       2 * (std::is_same_v<T, float> ? GemmBlocks<float>::depth : GemmBlocks<float>::half_depth);
 
-  static void pack(Pair* panel, int64_t width, int64_t rows, int64_t k, const T* src, int64_t row,
-                   int64_t k_stride) {
-    pack_pairs(panel, width, rows, k, src, row, k_stride);
+  static void pack_strip(Pair* panel, int64_t width, int64_t rows, int64_t k, const T* src, int64_t row,
+                         int64_t k_stride) {
+    pack_strip_of_pairs(panel, width, rows, k, src, row, k_stride);
   }
   static const TileKernels<Pair, float>& packed_tiles() { return kPackedPairTiles; }
 };
@@ -104,20 +103,28 @@ bool takes(const GemmArgs& g) {
   return halves && rows && g.n > kFew && g.k >= 2;
 }
 
+// Sums that take several blocks of k are kept apart from a result of bfloat16, which is then one matrix.
+bool may_join(const GemmArgs& g) { return g.dtype == DType::float32 || g.k <= PairFormat<BFloat16>::depth; }
+
 template <class T>
 void gemm(const GemmArgs& g) {
   if (!takes(g)) return g_plain.gemm(g);
   FlushDenormals flush;
   const auto alpha = static_cast<float>(g.alpha.real), beta = static_cast<float>(g.beta.real);
-  for_each_matrix(g, [&](const BatchOffsets& at) {
-    const T* d = static_cast<const T*>(g.d.data);
-    product(Product<T, float>{
-        g.m, g.n, g.k, static_cast<const T*>(g.a.data) + at.a, g.a.row, g.a.col,
-        static_cast<const T*>(g.b.data) + at.b, g.b.row, g.b.col,
-        WriteOut<T, float>{static_cast<T*>(g.c.data) + at.c, g.c.row, g.c.col, d ? d + at.d : nullptr,
-                           g.d.row, g.d.col, alpha, beta, g.activation},
-        g.prepared, g.always_prepared});
-  });
+  const T* d = static_cast<const T*>(g.d.data);
+  for_each_product(
+      g, may_join(g), [&](const GemmArgs& p, const BatchOffsets& at, const JoinedColumns* joined) {
+        product(Product<T, float>{
+            p.m, p.n, p.k, static_cast<const T*>(g.a.data) + at.a, g.a.row, g.a.col,
+            static_cast<const T*>(g.b.data) + at.b, g.b.row, g.b.col,
+            WriteOut<T, float>{static_cast<T*>(g.c.data) + at.c, g.c.row, g.c.col, d ? d + at.d : nullptr,
+                               g.d.row, g.d.col, alpha, beta, g.activation},
+            g.prepared, g.always_prepared, joined});
+      });
+}
+
+bool joins(const GemmArgs& g) {
+  return takes(g) ? may_join(g) && is_worth_joining(g, JoinedColumns(g)) : g_plain.joins(g);
 }
 
 int64_t prepared_bytes(const GemmArgs& g) {
@@ -138,6 +145,7 @@ void fill_gemm(GemmTable& table) {
   g_plain = table;
   table.of[static_cast<int>(DType::bfloat16)] = gemm<BFloat16>;
   table.of[static_cast<int>(DType::float32)] = gemm<float>;
+  table.joins = joins;
   table.prepared_bytes = prepared_bytes;
   table.prepare = prepare;
 }

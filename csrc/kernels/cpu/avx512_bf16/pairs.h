@@ -34,17 +34,10 @@ CT_INLINE void store_rounded(BFloat16* y, Simd<float>::Vector v, int64_t count) 
                            _mm256_load_si256(reinterpret_cast<const __m256i*>(lane)));
 }
 
-// Zeros for the rows that a panel has and the strip has not.
-inline void fill_missing(Pair* panel, int64_t width, int64_t rows, int64_t steps) {
-  for (int64_t p = 0; p < steps && rows < width; ++p) {
-    for (int64_t i = rows; i < width; ++i) panel[p * width + i] = 0;
-  }
-}
-
 // Element (i, p) of the strip at src[i * row + p * k_stride]; pair (i, p / 2) goes to panel[p / 2 * width +
 // i].
-inline void pack_pairs(Pair* panel, int64_t width, int64_t rows, int64_t k, const BFloat16* src, int64_t row,
-                       int64_t k_stride) {
+inline void pack_strip_of_pairs(Pair* panel, int64_t width, int64_t rows, int64_t k, const BFloat16* src,
+                                int64_t row, int64_t k_stride) {
   constexpr int64_t kRun = 256, lanes = kLanes<Pair>;
   const int64_t whole = k / 2;
   if (k_stride == 1 && row % 2 == 0 && reinterpret_cast<uintptr_t>(src) % sizeof(Pair) == 0) {
@@ -79,7 +72,11 @@ inline void pack_pairs(Pair* panel, int64_t width, int64_t rows, int64_t k, cons
     const BFloat16* at = src + 2 * whole * k_stride;
     for (int64_t i = 0; i < rows; ++i) panel[whole * width + i] = at[i * row].bits;
   }
-  fill_missing(panel, width, rows, whole + k % 2);
+}
+inline void pack_pairs(Pair* panel, int64_t width, int64_t rows, int64_t k, const BFloat16* src, int64_t row,
+                       int64_t k_stride) {
+  pack_strip_of_pairs(panel, width, rows, k, src, row, k_stride);
+  fill_missing(panel, width, rows, (k + 1) / 2);
 }
 
 template <int MR, int NV, class A, class B>
