@@ -17,9 +17,11 @@ namespace {
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Waggressive-loop-optimizations"
 #endif
-// Up to kLanes rows, each contiguous along k: transpose squares of kLanes x kLanes in registers.
+// Up to kLanes rows, each contiguous along k: transpose squares of kLanes x kLanes in registers. Where they
+// are all rows of the panel, whole vectors are stored as far as the next steps overwrite what is too much.
 template <class S, class T>
-void pack_rows_along_k(S* panel, int64_t width, int64_t rows, int64_t k, const T* src, int64_t row) {
+void pack_rows_along_k(S* panel, int64_t width, int64_t rows, int64_t k, const T* src, int64_t row,
+                       bool all_rows = false) {
   constexpr int64_t lanes = kLanes<S>;
   int64_t p = 0;
   for (; p + lanes <= k; p += lanes) {
@@ -29,7 +31,7 @@ void pack_rows_along_k(S* panel, int64_t width, int64_t rows, int64_t k, const T
       square[i] = i < rows ? load_convert<S>(src + i * row + p) : typename Simd<S>::Vector{};
     }
     transpose_square<S>(square);
-    if (rows == lanes) {
+    if (rows == lanes || (all_rows && p + lanes < k)) {
 #pragma GCC unroll 16
       for (int64_t l = 0; l < lanes; ++l) store_vector(panel + (p + l) * width, square[l]);
     } else {
@@ -58,9 +60,10 @@ void fill_missing(E* panel, int64_t width, int64_t rows, int64_t steps) {
 template <class S, class T>
 void pack_strip(S* panel, int64_t width, int64_t rows, int64_t k, const T* src, int64_t row, int64_t step) {
   constexpr int64_t lanes = kLanes<S>;
+  const bool all_rows = rows == width && rows <= lanes && 2 * rows >= lanes;
   if (step == 1 && row != 1) {
     for (int64_t i = 0; i < rows; i += lanes) {
-      pack_rows_along_k<S>(panel + i, width, std::min(lanes, rows - i), k, src + i * row, row);
+      pack_rows_along_k<S>(panel + i, width, std::min(lanes, rows - i), k, src + i * row, row, all_rows);
     }
   } else if (row == 1 && rows == 2 * lanes) {
     for (int64_t p = 0; p < k; ++p) {
@@ -68,7 +71,10 @@ void pack_strip(S* panel, int64_t width, int64_t rows, int64_t k, const T* src, 
       store_vector(panel + p * width + lanes, load_convert<S>(src + p * step + lanes));
     }
   } else if (row == 1 && std::is_same_v<S, T>) {
-    for (int64_t p = 0; p < k; ++p) {
+    int64_t p = 0;
+    for (; all_rows && p + 1 < k; ++p)  // beyond its rows a step writes the next one's first
+      store_vector(panel + p * width, load_partial(reinterpret_cast<const S*>(src + p * step), rows));
+    for (; p < k; ++p) {
       const S* from = reinterpret_cast<const S*>(src + p * step);
       S* to = panel + p * width;
       int64_t i = 0;

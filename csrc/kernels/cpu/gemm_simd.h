@@ -45,6 +45,16 @@ CT_INLINE typename Simd<S>::Vector load_partial(const S* p, int64_t count) {
   } else {
     return reinterpret_cast<Vector>(_mm512_maskz_loadu_epi64(static_cast<__mmask8>((1u << count) - 1), p));
   }
+#elif defined(__AVX2__)
+  using Vector = typename Simd<S>::Vector;
+  if constexpr (sizeof(S) == 4) {
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i wanted = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), lane);
+    return reinterpret_cast<Vector>(_mm256_maskload_epi32(reinterpret_cast<const int*>(p), wanted));
+  } else {
+    const __m256i wanted = _mm256_cmpgt_epi64(_mm256_set1_epi64x(count), _mm256_setr_epi64x(0, 1, 2, 3));
+    return reinterpret_cast<Vector>(_mm256_maskload_epi64(reinterpret_cast<const long long*>(p), wanted));
+  }
 #else
   typename Simd<S>::Vector v = {};
   for (int64_t l = 0; l < kLanes<S>; ++l) {
@@ -61,6 +71,24 @@ CT_INLINE void store_partial(S* p, typename Simd<S>::Vector v, int64_t count) {
   } else {
     _mm512_mask_storeu_epi64(p, static_cast<__mmask8>((1u << count) - 1), reinterpret_cast<__m512i>(v));
   }
+#elif defined(__AVX2__)
+  // In halves: to some CPUs (Zen) a store with a mask is dozens of operations.
+  if (count >= kLanes<S>) return store_vector(p, v);
+  const auto whole = reinterpret_cast<__m256i>(v);
+  const int64_t bytes = count * static_cast<int64_t>(sizeof(S));
+  auto* to = reinterpret_cast<char*>(p);
+  __m128i half = _mm256_castsi256_si128(whole);
+  if (bytes & 16) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), half);
+    half = _mm256_extracti128_si256(whole, 1);
+    to += 16;
+  }
+  if (bytes & 8) {
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(to), half);
+    half = _mm_unpackhi_epi64(half, half);
+    to += 8;
+  }
+  if (bytes & 4) _mm_storeu_si32(to, half);
 #else
   for (int64_t l = 0; l < kLanes<S>; ++l) {
     if (l < count) p[l] = v[l];
