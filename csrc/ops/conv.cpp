@@ -181,7 +181,7 @@ std::optional<int64_t> point_stride(const int64_t* size, const int64_t* strides)
 }
 
 // to (channels, points) = filter (channels, from_channels) from (from_channels, points) + bias, per image and
-// group.
+// group, of all points of the image.
 GemmArgs pointwise_product(const ConvArgs& a, bool backward, int64_t x, int64_t y) {
   const int64_t x_group = a.x_channels / a.groups, y_group = a.y_channels / a.groups;
   GemmArgs g{};
@@ -234,7 +234,30 @@ bool pointwise_by_rows(const Tensor& weight, GemmArgs g) {
   return true;
 }
 
+// A filter of one point that steps over planes: the rows of the result, each a matrix of a batch, as one
+// product. False where the kernel does not join them, and for so few points that a kept form of the filter
+// is worth more.
+bool pointwise_with_steps(const ConvArgs& a) {
+  constexpr int64_t kFewPoints = 512;
+  for (int d = 0; d < kConvDims; ++d) {
+    if (a.w_size[d] != 1 || a.padding[d] != 0 || a.stride[d] * (a.y_size[d] - 1) >= a.x_size[d]) return false;
+  }
+  if (a.y_strides[4] != 1 || a.batch * a.y_size[0] * a.y_size[1] * a.y_size[2] < kFewPoints) return false;
+  GemmArgs g = pointwise_product(a, false, a.stride[2] * a.x_strides[4], a.y_strides[4]);
+  g.n = a.y_size[2];
+  for (int d = 0; d < kConvDims - 1; ++d) {
+    g.batch_size[g.batch_dims] = a.y_size[d];
+    g.b.batch[g.batch_dims] = a.stride[d] * a.x_strides[2 + d];
+    g.c.batch[g.batch_dims++] = a.y_strides[2 + d];
+  }
+  if (!cpu_kernels().gemm.joins(g)) return false;
+  cpu_kernels().gemm.gemm(g);
+  return true;
+}
+
 bool pointwise(const Tensor& weight, const ConvArgs& a, bool backward) {
+  const bool steps = a.stride[0] != 1 || a.stride[1] != 1 || a.stride[2] != 1;
+  if (steps && !backward) return pointwise_with_steps(a);
   if (!is_pointwise(a) || cpu_kernels().conv.joins_points(a, backward)) return false;
   const std::optional<int64_t> x = point_stride(a.x_size, a.x_strides),
                                y = point_stride(a.y_size, a.y_strides);

@@ -473,8 +473,9 @@ class TapConvolution {
   static constexpr int64_t kPackGrain = 1 << 15, kPieceWork = 1 << 18, kImageWork = 1 << 21;
   // Elements of the images that are laid out at a time: 8 MB of floats.
   static constexpr int64_t kJoinedElements = 1 << 21;
-  // Elements of the image in one block: 512 KB of floats in an L2 of 1 MB or more.
-  static constexpr int64_t kBlockElements = 1 << 17;
+  // Elements of the image in one block: 512 KB of floats in an L2 of 1 MB or more, half of it where levels
+  // below AVX-512 may have 512 KB.
+  static constexpr int64_t kBlockElements = kVectorBytes < 64 ? 1 << 16 : 1 << 17;
 
   const TapProduct<T> p_;
   const Format format_;

@@ -133,17 +133,7 @@ struct TapLayout {
   }
 };
 
-// Every second of the elements from `from` on, `count` of them or a vector; nothing is read past the last.
-template <class S>
-CT_INLINE typename Simd<S>::Vector load_evens(const S* from, int64_t count) {
-  constexpr int64_t lanes = kLanes<S>;
-  if (count > lanes) return even_lanes<S>(load_vector(from), load_vector(from + lanes));
-  const int64_t left = 2 * count - 1;
-  return even_lanes<S>(load_partial(from, std::min(lanes, left)),
-                       load_partial(from + lanes, std::max<int64_t>(0, left - lanes)));
-}
-
-// The reverse: stores `count` lanes, leaving out every second element of `to`.
+// The reverse of load_evens(): stores `count` lanes, leaving out every second element of `to`.
 template <class S>
 CT_INLINE void store_evens(S* to, typename Simd<S>::Vector v, int64_t count) {
 #if defined(__AVX512F__)

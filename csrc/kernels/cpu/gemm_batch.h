@@ -62,31 +62,30 @@ struct ColumnRun {
 class JoinedColumns {
  public:
   // Takes the dims along which a stays the same out of the batch; those of one matrix are left out too.
-  explicit JoinedColumns(const GemmArgs& g) : joined_(g), others_(g) {
-    joined_.batch_dims = others_.batch_dims = 0;
+  explicit JoinedColumns(const GemmArgs& g) : from_(g), to_(g), product_(g) {
+    from_.batch_dims = product_.batch_dims = 0;
     for (int dim = 0; dim < g.batch_dims; ++dim) {
-      if (g.batch_size[dim] != 1) append(g.a.batch[dim] == 0 ? joined_ : others_, g, dim);
+      if (g.batch_size[dim] != 1) append(g.a.batch[dim] == 0 ? from_ : product_, g, dim);
     }
-    count_ = count_matrices(joined_);
-    others_.n *= count_;
+    count_ = count_matrices(from_);
+    product_.n *= count_;
+    to_ = from_;
+    merge(from_, [&](int dim) { return follows(from_.b, from_.n, dim); });
+    merge(to_,
+          [&](int dim) { return follows(to_.c, to_.n, dim) && (!to_.d.data || follows(to_.d, to_.n, dim)); });
   }
   int64_t count() const { return count_; }
   // The product of all columns, of which a batch may be left.
-  const GemmArgs& product() const { return others_; }
+  const GemmArgs& product() const { return product_; }
   // Whether the columns lie as those of one matrix.
-  bool follow_on() const {
-    if (joined_.batch_dims != 1) return false;
-    const auto follows = [&](const auto& o) { return o.batch[0] == joined_.n * o.col; };
-    return follows(joined_.b) && follows(joined_.c) && (!joined_.d.data || follows(joined_.d));
+  bool follow_on() const { return from_.batch_dims == 0 && to_.batch_dims == 0; }
+  // Find the runs of columns [col, col + cols), at most one for each, of b, or of c and d; return their
+  // number.
+  int64_t find_runs_of_b(ColumnRun* runs, int64_t col, int64_t cols) const {
+    return find_runs(from_, runs, col, cols);
   }
-  // Finds the runs of columns [col, col + cols), at most one for each; returns their number.
-  int64_t find_runs(ColumnRun* runs, int64_t col, int64_t cols) const {
-    int64_t n = 0;
-    for (int64_t at = 0; at < cols; at += runs[n++].count) {
-      const int64_t matrix = (col + at) / joined_.n, first = (col + at) % joined_.n;
-      runs[n] = {at, std::min(cols - at, joined_.n - first), first, batch_offsets(joined_, matrix)};
-    }
-    return n;
+  int64_t find_runs_of_c(ColumnRun* runs, int64_t col, int64_t cols) const {
+    return find_runs(to_, runs, col, cols);
   }
 
  private:
@@ -96,8 +95,26 @@ class JoinedColumns {
     to.a.batch[at] = g.a.batch[dim], to.b.batch[at] = g.b.batch[dim];
     to.c.batch[at] = g.c.batch[dim], to.d.batch[at] = g.d.batch[dim];
   }
+  template <class Operand>
+  static bool follows(const Operand& o, int64_t n, int dim) {
+    return o.batch[dim] == n * o.col;
+  }
+  // Makes matrices one whose columns follow one another in memory, of one operand at least.
+  template <class Follows>
+  static void merge(GemmArgs& g, Follows&& follows) {
+    while (g.batch_dims > 0 && follows(g.batch_dims - 1)) g.n *= g.batch_size[--g.batch_dims];
+  }
+  static int64_t find_runs(const GemmArgs& g, ColumnRun* runs, int64_t col, int64_t cols) {
+    int64_t n = 0;
+    for (int64_t at = 0; at < cols; at += runs[n++].count) {
+      const int64_t matrix = (col + at) / g.n, first = (col + at) % g.n;
+      runs[n] = {at, std::min(cols - at, g.n - first), first, batch_offsets(g, matrix)};
+    }
+    return n;
+  }
 
-  GemmArgs joined_, others_;
+  GemmArgs from_, to_;  // the batch as b has it, and as c and d have it
+  GemmArgs product_;
   int64_t count_;
 };
 

@@ -212,16 +212,20 @@ class BlockedProduct {
     const int64_t cols = std::min(Blocks::cols, n_ - j),
                   width = ceil_div(cols, Blocks::lanes) * Blocks::lanes;
     ColumnRun run[Blocks::cols];
-    const int64_t runs = find_runs(run, j, cols);
+    const int64_t runs = runs_of_b(run, j, cols);
     if (b_in_place_ && cols == Blocks::cols && runs == 1) return;
     for (int64_t i = 0; i < runs; ++i)
       Format::pack_strip(packed + run[i].at, width, run[i].count, k_, b_at(run[i]), q_.b_col, q_.b_k);
     fill_missing(packed, width, cols, steps_);
   }
-  // Columns [col, col + cols) of the slab.
-  CT_INLINE int64_t find_runs(ColumnRun* run, int64_t col, int64_t cols) const {
+  // The runs of columns [col, col + cols) of the slab.
+  CT_INLINE int64_t runs_of_b(ColumnRun* run, int64_t col, int64_t cols) const {
     run[0] = {0, cols, j0_ + col, {}};
-    return q_.joined ? q_.joined->find_runs(run, j0_ + col, cols) : 1;
+    return q_.joined ? q_.joined->find_runs_of_b(run, j0_ + col, cols) : 1;
+  }
+  CT_INLINE int64_t runs_of_c(ColumnRun* run, int64_t col, int64_t cols) const {
+    run[0] = {0, cols, j0_ + col, {}};
+    return q_.joined ? q_.joined->find_runs_of_c(run, j0_ + col, cols) : 1;
   }
   const T* b_at(const ColumnRun& run) const {
     return q_.b + run.offset.b + run.first * q_.b_col + p0_ * q_.b_k;
@@ -270,7 +274,7 @@ class BlockedProduct {
       const int64_t cols = std::min(Blocks::cols, n_ - col);
       const int64_t vectors = ceil_div(cols, Blocks::lanes);
       ColumnRun run[Blocks::cols];
-      const int64_t runs = find_runs(run, col, cols);
+      const int64_t runs = runs_of_c(run, col, cols);
       WriteOut<O, S> out = out_of(out_, run[0]);
       if (t.add) out.d = nullptr;
       const bool plain = runs == 1 && is_plain(out) && cols % Blocks::lanes == 0;
@@ -280,8 +284,9 @@ class BlockedProduct {
       t.b = b_by_task_ ? b_panel : b_packed_ + col * steps_;
       t.b_k = vectors * Blocks::lanes;
       if constexpr (Format::in_place) {
-        if (b_in_place_ && cols == Blocks::cols && runs == 1) {
-          t.b = b_at(run[0]);
+        ColumnRun in_place[Blocks::cols];
+        if (b_in_place_ && cols == Blocks::cols && runs_of_b(in_place, col, cols) == 1) {
+          t.b = b_at(in_place[0]);
           t.b_k = q_.b_k;
         }
       }

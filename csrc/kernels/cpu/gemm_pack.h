@@ -81,6 +81,17 @@ void pack_strip(S* panel, int64_t width, int64_t rows, int64_t k, const T* src, 
       for (; i + lanes <= rows; i += lanes) store_vector(to + i, load_vector(from + i));
       if (i < rows) store_partial(to + i, load_partial(from + i, rows - i), rows - i);
     }
+  } else if (row == 2 && std::is_same_v<S, T> && std::is_floating_point_v<S>) {
+    constexpr int64_t kAhead = 12;  // steps, which the CPU does not see coming
+    for (int64_t p = 0; p < k; ++p) {
+      __builtin_prefetch(src + (p + kAhead) * step);
+      __builtin_prefetch(src + (p + kAhead) * step + (rows - 1) * row);
+      const S* from = reinterpret_cast<const S*>(src + p * step);
+      for (int64_t i = 0; i < rows; i += lanes) {
+        const int64_t count = std::min(lanes, rows - i);
+        store_partial(panel + p * width + i, load_evens(from + 2 * i, count), count);
+      }
+    }
   } else {
     for (int64_t p = 0; p < k; ++p) {
       for (int64_t i = 0; i < rows; ++i) panel[p * width + i] = static_cast<S>(src[i * row + p * step]);

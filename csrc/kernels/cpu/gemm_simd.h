@@ -2,6 +2,7 @@
 // and the few intrinsics for which the language has no words.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -198,6 +199,16 @@ CT_INLINE typename Simd<S>::Vector even_lanes(typename Simd<S>::Vector a, typena
 template <class S>
 CT_INLINE typename Simd<S>::Vector even_lanes(typename Simd<S>::Vector a, typename Simd<S>::Vector b) {
   return even_lanes<S>(a, b, std::make_integer_sequence<int, static_cast<int>(kLanes<S>)>());
+}
+
+// Every second of the elements from `from` on, `count` of them or a vector; nothing is read past the last.
+template <class S>
+CT_INLINE typename Simd<S>::Vector load_evens(const S* from, int64_t count) {
+  constexpr int64_t lanes = kLanes<S>;
+  if (count > lanes) return even_lanes<S>(load_vector(from), load_vector(from + lanes));
+  const int64_t left = 2 * count - 1;
+  return even_lanes<S>(load_partial(from, std::min(lanes, left)),
+                       load_partial(from + lanes, std::max<int64_t>(0, left - lanes)));
 }
 
 // Transpose a square of kLanes x kLanes elements: log2(kLanes) rounds of interleaving row i with row i +
