@@ -227,11 +227,46 @@ CT_INLINE void lay_out_channel(const TapLayout& l, E* row, const int64_t* x_stri
   }
 }
 
+// Both phases of a padded row whose step is 2, at once: points 2 * i + start go to even[i], those after them
+// to odd[i].
+template <class S>
+CT_INLINE void lay_out_two_phases(S* even, S* odd, int64_t extent, const S* x, int64_t size, int64_t start) {
+  constexpr int64_t lanes = kLanes<S>;
+  const auto point = [&](int64_t at) { return at >= 0 && at < size ? x[at] : S(0); };
+  const auto one_by_one = [&](int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; ++i) even[i] = point(2 * i + start), odd[i] = point(2 * i + 1 + start);
+  };
+  const auto vector = [&](int64_t i) __attribute__((always_inline)) {
+    const auto low = load_vector(x + 2 * i + start), high = load_vector(x + 2 * i + start + lanes);
+    store_vector(even + i, even_lanes<S>(low, high));
+    store_vector(odd + i, odd_lanes<S>(low, high));
+  };
+  // Pairs [low, high) lie in the row; those of the last vector may be copied twice.
+  const int64_t low = std::clamp<int64_t>(start >= 0 ? 0 : ceil_div(-start, 2), 0, extent);
+  const int64_t high = std::clamp<int64_t>(size - start >= 2 ? (size - start) / 2 : 0, low, extent);
+  if (high - low < lanes) return one_by_one(0, extent);
+  one_by_one(0, low);
+  for (int64_t i = low; i + lanes < high; i += lanes) vector(i);
+  vector(high - lanes);
+  one_by_one(high, extent);
+}
+
 // Channels [from, to) of an image.
 template <class S>
 void lay_out(const TapLayout& l, S* to, const S* x, int64_t x_channel, const int64_t* x_strides, int64_t from,
              int64_t end) {
   const TapAxis& w = l.axis[2];
+  if constexpr (std::is_floating_point_v<S>) {
+    if (w.step == 2 && w.phases == 2 && x_strides[2] == 1) {
+      for (int64_t c = from; c < end; ++c) {
+        lay_out_channel(l, to + c * l.channel, x_strides, [&](S* row, int64_t at, int64_t start) {
+          if (start != w.first) return;  // the second phase is written with the first
+          lay_out_two_phases(row, row + l.plane, l.extent[2], x + c * x_channel + at, w.x_size, start);
+        });
+      }
+      return;
+    }
+  }
   for (int64_t c = from; c < end; ++c) {
     lay_out_channel(l, to + c * l.channel, x_strides, [&](S* row, int64_t at, int64_t start) {
       lay_out_row(row, l.extent[2], x + c * x_channel + at, w.x_size, x_strides[2], w.step, start);

@@ -200,6 +200,16 @@ template <class S>
 CT_INLINE typename Simd<S>::Vector even_lanes(typename Simd<S>::Vector a, typename Simd<S>::Vector b) {
   return even_lanes<S>(a, b, std::make_integer_sequence<int, static_cast<int>(kLanes<S>)>());
 }
+// Lanes 1, 3, 5 ... likewise.
+template <class S, int... L>
+CT_INLINE typename Simd<S>::Vector odd_lanes(typename Simd<S>::Vector a, typename Simd<S>::Vector b,
+                                             std::integer_sequence<int, L...>) {
+  return __builtin_shufflevector(a, b, (2 * L + 1)...);
+}
+template <class S>
+CT_INLINE typename Simd<S>::Vector odd_lanes(typename Simd<S>::Vector a, typename Simd<S>::Vector b) {
+  return odd_lanes<S>(a, b, std::make_integer_sequence<int, static_cast<int>(kLanes<S>)>());
+}
 
 // Every second of the elements from `from` on, `count` of them or a vector; nothing is read past the last.
 template <class S>
