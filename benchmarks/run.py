@@ -121,6 +121,14 @@ def measure(
     return rows, [f"{case['name']}@{n}" for n, case in todo or ()], hello
 
 
+def table_of(cases: str, about: dict[str, Any]) -> str:
+    """The name of a list's table in a document: products have one for each kind of CPU."""
+    instructions = about["instructions"].split()
+    if cases != "products" or ("avx512f" in instructions and "amx_bf16" not in instructions):
+        return cases
+    return f"{cases} amx" if "amx_bf16" in instructions else f"{cases} avx2"
+
+
 def main() -> int:
     opts, begin = options(), time.time()
     about = machine.describe()
@@ -174,9 +182,9 @@ def main() -> int:
         text = [f"{versions['b']} against {versions['a']}, {datetime.date.today()}. {title}."]
         words = ", ".join(f"{key}: {about[key]}" for key in ("cpu", "cores", "instructions"))
         text += [f"{words}.", report.markdown_table(*report.used_columns(targets.HEAD, lines))]
-        # CPUs with AMX have a table of their own.
-        name = f"{opts.cases} amx" if amx and opts.cases == "products" else opts.cases
-        document.write_text(report.between(document.read_text(), name, "\n\n".join(text)))
+        document.write_text(
+            report.between(document.read_text(), table_of(opts.cases, about), "\n\n".join(text))
+        )
     return 1 if opts.gate and (unrun or not all(judged)) else 0
 
 

@@ -311,3 +311,27 @@ def test_pool_second_derivatives():
 def test_pool_errors(call, message):
     with pytest.raises(RuntimeError, match=message):
         call(ctorch.ones(1, 2, 5, 5))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("groups", [1, 6])
+@pytest.mark.parametrize("shared", [(2, 6, 9, 9), (6, 9, 9), (9, 9), (9, 1), (1, 9), ()], ids=str)
+def test_expanded_images_and_gradients(dtype, kernel, stride, groups, shared):
+    """Tensors whose elements are one and the same in memory along some dims: the gradient of a sum is one."""
+    shape = (2, 6, 9, 9)
+    options = {"stride": stride, "padding": kernel // 2, "groups": groups}
+    image = pair(shared or (1,), dtype, 1)
+    x = [t.expand(shape) for t in image]
+    w = [t.requires_grad_() for t in pair((6, 6 // groups, kernel, kernel), dtype, 2)]
+    for ours, theirs in [(F.conv2d, TF.conv2d), (F.conv_transpose2d, TF.conv_transpose2d)]:
+        got, want = ours(x[0], w[0], **options), theirs(x[1].contiguous(), w[1], **options)
+        same(got, want)
+        leaf = [t.detach().contiguous().requires_grad_() for t in x]
+        grads = [
+            torch_.autograd.grad(f(y, v, **options).sum(), (y, v))
+            for torch_, f, y, v in zip((ctorch, torch), (ours, theirs), leaf, w)
+        ]
+        for left, right in zip(*grads):
+            same(left, right)

@@ -167,17 +167,18 @@ bool is_pointwise(const ConvArgs& a) {
 }
 // The spatial dims as one, if the strides allow it.
 std::optional<int64_t> point_stride(const int64_t* size, const int64_t* strides) {
-  int64_t step = 0, next = 0;
+  std::optional<int64_t> step;
+  int64_t next = 0;
   for (int d = kConvDims - 1; d >= 0; --d) {
     if (size[d] == 1) continue;
-    if (step == 0) {
-      step = strides[2 + d];
+    if (!step) {
+      step = strides[2 + d];  // 0 in an expanded image
     } else if (strides[2 + d] != next) {
       return std::nullopt;
     }
     next = strides[2 + d] * size[d];
   }
-  return step ? step : 1;
+  return step.value_or(1);
 }
 
 // to (channels, points) = filter (channels, from_channels) from (from_channels, points) + bias, per image and
