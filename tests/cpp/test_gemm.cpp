@@ -300,16 +300,16 @@ TEST_P(Gemm, BatchesOfTheSameLeftSide) {
       }
     }
   }
-  // Which are one product: at all levels those of floats that do not go on tiles.
+  // Which are one product: at all levels those of floats that are too small for tiles.
   GemmArgs g{};
   g.dtype = DType::float32;
-  g.m = 64, g.n = 49, g.k = 300;
+  g.m = 40, g.n = 49, g.k = 500;
   g.b.col = g.c.col = 1, g.c.row = 49;
   g.batch_dims = 1;
   g.batch_size[0] = 8;
-  g.b.batch[0] = 49 * 300, g.c.batch[0] = 49 * 64;
+  g.b.batch[0] = 49 * 500, g.c.batch[0] = 49 * 40;
   EXPECT_TRUE(cpu_kernels(GetParam()).gemm.joins(g));
-  g.a.batch[0] = 64 * 300;
+  g.a.batch[0] = 40 * 500;
   EXPECT_FALSE(cpu_kernels(GetParam()).gemm.joins(g));
 }
 

@@ -124,7 +124,8 @@ void gemm_bfloat16(const GemmArgs& g) {
   });
 }
 
-bool joins(const GemmArgs& g) { return !takes(g) && g_plain.joins(g); }
+// Matrices that would go on tiles if they were one are left to the convolution that asks.
+bool joins(const GemmArgs& g) { return !takes(JoinedColumns(g).product()) && g_plain.joins(g); }
 // Calls visit(product) with the tile product of the first matrix.
 template <class Visit>
 auto with_product(const GemmArgs& g, Visit&& visit) {

@@ -106,9 +106,17 @@ bool takes(const GemmArgs& g) {
 // Sums that take several blocks of k are kept apart from a result of bfloat16, which is then one matrix.
 bool may_join(const GemmArgs& g) { return g.dtype == DType::float32 || g.k <= PairFormat<BFloat16>::depth; }
 
+// Whether matrices that are narrow alone are wide enough as one.
+bool takes_joined(const GemmArgs& g) {
+  if (g.batch_dims == 0 || !may_join(g)) return false;
+  const JoinedColumns joined(g);
+  return takes(joined.product()) && is_worth_joining(g, joined);
+}
+bool joins(const GemmArgs& g) { return takes_joined(g) || (!takes(g) && g_plain.joins(g)); }
+
 template <class T>
 void gemm(const GemmArgs& g) {
-  if (!takes(g)) return g_plain.gemm(g);
+  if (!takes(g) && !takes_joined(g)) return g_plain.gemm(g);
   FlushDenormals flush;
   const auto alpha = static_cast<float>(g.alpha.real), beta = static_cast<float>(g.beta.real);
   const T* d = static_cast<const T*>(g.d.data);
@@ -121,10 +129,6 @@ void gemm(const GemmArgs& g) {
                                g.d.row, g.d.col, alpha, beta, g.activation},
             g.prepared, g.always_prepared, joined});
       });
-}
-
-bool joins(const GemmArgs& g) {
-  return takes(g) ? may_join(g) && is_worth_joining(g, JoinedColumns(g)) : g_plain.joins(g);
 }
 
 int64_t prepared_bytes(const GemmArgs& g) {
