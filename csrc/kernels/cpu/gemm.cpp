@@ -1,6 +1,6 @@
 // Matrix products c = act(alpha * a b + beta * d): the choice of a method for the shape. The loops around the
-// register tile are in gemm_loops.h, packing in gemm_pack.h, the tile in gemm_micro.h, its write-out in
-// gemm_write.h, block sizes in gemm_blocks.h.
+// register tile are in gemm_loops.h, batches in gemm_batch.h, packing in gemm_pack.h, the tile in
+// gemm_micro.h, its write-out in gemm_write.h, block sizes in gemm_blocks.h.
 //
 // Every element of c is summed in the order of k, cut at places that depend on the shape alone, so results
 // are the same bits for any number of threads.
