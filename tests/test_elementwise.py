@@ -342,8 +342,11 @@ def test_special_values() -> None:
         for name in UNARY:
             if name in ("digamma", "bitwise_not"):
                 continue
-            check_same(getattr(ctorch, name)(x), getattr(torch, name)(y), (name, dtype), 1e-5)
-            ours, theirs = getattr(ctorch, name)(x).to(ctorch.float32), getattr(torch, name)(y).float()
+            want = getattr(torch, name)(y)
+            if name in ("sinh", "cosh"):  # in floats PyTorch's overflow early on CPUs without AVX-512
+                want = getattr(torch, name)(y.double()).to(y.dtype)
+            check_same(getattr(ctorch, name)(x), want, (name, dtype), 1e-5)
+            ours, theirs = getattr(ctorch, name)(x).to(ctorch.float32), want.float()
             zero = (theirs.numpy() == 0) & (
                 np.abs(special) != 1e-45
             )  # PyTorch loses subnormal numbers here and there
