@@ -57,6 +57,14 @@ struct ColumnRun {
   BatchOffsets offset;
 };
 
+// Whether some matrices of the batch have the same a: most batches are known not to at once.
+inline bool shares_a(const GemmArgs& g) {
+  for (int dim = 0; dim < g.batch_dims; ++dim) {
+    if (g.batch_size[dim] > 1 && g.a.batch[dim] == 0) return true;
+  }
+  return false;
+}
+
 // A batch whose matrices share a, as one product: the columns of b, c and d, matrix after matrix. a is packed
 // once then, and small matrices fill the register tiles.
 class JoinedColumns {

@@ -44,6 +44,9 @@ struct Panels {
 
 CT_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// CPUs of the level AVX2 have an L1 of 32 KB and an L2 of 256 or 512 KB.
+inline constexpr bool kSmallCaches = kVectorBytes == 32;
+
 template <class S>
 struct GemmBlocks {
   static constexpr int64_t lanes = kVectorBytes / static_cast<int64_t>(sizeof(S));
@@ -54,16 +57,17 @@ struct GemmBlocks {
   // Depth of a block of k: a panel of B (depth * cols, 64 KB where a register holds 64 bytes) passes through
   // the L1 and L2 beside one of A. Deeper blocks mean fewer passes over C, which for large matrices lies in
   // memory.
-  static constexpr int64_t depth = sizeof(S) == 8 || kVectorBytes == 32 ? 256 : 512;
+  static constexpr int64_t depth = sizeof(S) == 8 || kSmallCaches ? 256 : 512;
   // Steps of k that are summed in registers before the sum is added to those of other stretches: the error of
   // a running sum grows with its length, and a stretch costs as much as a step or two. 0: no end.
   static constexpr int64_t stretch = std::is_same_v<S, float> ? 128 : 0;
   // For types that are converted while packing: their sums cannot rest in the result between blocks.
   static constexpr int64_t half_depth = 1024;
-  // A task is a rectangle of the result of so many panels: its part of A stays in an L2 of 1 to 2 MB.
-  static constexpr int64_t task_row_panels = kVectorBytes == 32 ? 48 : 24;
+  // A task is a rectangle of the result of so many panels: its part of A stays in an L2 of 1 to 2 MB (300 KB
+  // of floats where caches are small).
+  static constexpr int64_t task_row_panels = kSmallCaches ? 48 : 24;
   // Where every thread packs all of A for itself, a task takes up to so many: B is packed once then.
-  static constexpr int64_t copied_row_panels = kVectorBytes == 32 ? 96 : 40;
+  static constexpr int64_t copied_row_panels = kSmallCaches ? 96 : 40;
   static constexpr int64_t task_col_panels = 16;
   // Rows of A that serve no more columns are read in place.
   static constexpr int64_t in_place_cols = (kVectorBytes == 64 ? 2 : 4) * cols;

@@ -418,7 +418,7 @@ inline bool is_worth_joining(const GemmArgs& g, const JoinedColumns& joined) {
 // pays and `may_join`.
 template <class Body>
 void for_each_product(const GemmArgs& g, bool may_join, Body&& body) {
-  if (g.batch_dims > 0 && may_join) {
+  if (may_join && shares_a(g)) {
     const JoinedColumns joined(g);
     if (is_worth_joining(g, joined)) {
       const JoinedColumns* columns = joined.follow_on() ? nullptr : &joined;
