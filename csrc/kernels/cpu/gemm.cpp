@@ -259,7 +259,7 @@ void gemm_of_complex(const GemmArgs& g) {
 }
 
 bool joins(const GemmArgs& g) {
-  if (!shares_a(g)) return false;
+  if (!shares_large_a(g)) return false;
   const JoinedColumns joined(g);
   const auto answer = [&]<class T, class S>(T, S) {
     return may_join<T, S>(g) && is_worth_joining(g, joined);

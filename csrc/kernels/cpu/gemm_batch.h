@@ -57,10 +57,12 @@ struct ColumnRun {
   BatchOffsets offset;
 };
 
-// Whether some matrices of the batch have the same a: most batches are known not to at once.
-inline bool shares_a(const GemmArgs& g) {
+// Whether some matrices of the batch have the same a, too large to stay in the L1: of most batches it is
+// known at once that they have not.
+inline bool shares_large_a(const GemmArgs& g) {
+  constexpr int64_t kLeast = 16384;  // elements
   for (int dim = 0; dim < g.batch_dims; ++dim) {
-    if (g.batch_size[dim] > 1 && g.a.batch[dim] == 0) return true;
+    if (g.batch_size[dim] > 1 && g.a.batch[dim] == 0) return g.m * g.k > kLeast;
   }
   return false;
 }

@@ -400,17 +400,17 @@ void write_panels(const GemmArgs& g, void* to) {
   });
 }
 
-// Whether a batch has products that are better computed as one. A small `a` stays in the L1; few rows are no
-// work beside reading b. Columns that no task packs for itself go by way of the L3: slabs of 4 MB are as fast
+// Whether a batch that shares a large a is better computed as one product. Few rows are no work beside
+// reading b. Columns that no task packs for itself go by way of the L3: slabs of 4 MB are as fast
 // as matrix after matrix or faster (1024 -> 512 channels at 14 x 14, batch 16: 160 GFLOP/s instead of 138),
 // slabs of 8 MB up to 14 % slower.
 inline bool is_worth_joining(const GemmArgs& g, const JoinedColumns& joined) {
   using Blocks = GemmBlocks<float>;
-  constexpr int64_t kLeast = 16384, kMostSlab = 1 << 20;
+  constexpr int64_t kMostSlab = 1 << 20;  // elements
   const bool stays =
       g.m <= Blocks::task_row_panels * Blocks::rows ||
       std::min(Blocks::depth, g.k) * std::min(Blocks::slab_cols, joined.product().n) <= kMostSlab;
-  return joined.count() > 1 && !g.prepared && g.m * g.k > kLeast && !is_skinny(g.m, g.n, g.k) && stays &&
+  return joined.count() > 1 && !g.prepared && !is_skinny(g.m, g.n, g.k) && stays &&
          (g.c.col == 1 || joined.follow_on());
 }
 
@@ -418,7 +418,7 @@ inline bool is_worth_joining(const GemmArgs& g, const JoinedColumns& joined) {
 // pays and `may_join`.
 template <class Body>
 void for_each_product(const GemmArgs& g, bool may_join, Body&& body) {
-  if (may_join && shares_a(g)) {
+  if (may_join && shares_large_a(g)) {
     const JoinedColumns joined(g);
     if (is_worth_joining(g, joined)) {
       const JoinedColumns* columns = joined.follow_on() ? nullptr : &joined;

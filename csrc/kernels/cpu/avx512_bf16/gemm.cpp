@@ -108,7 +108,7 @@ bool may_join(const GemmArgs& g) { return g.dtype == DType::float32 || g.k <= Pa
 
 // Whether matrices that are narrow alone are wide enough as one.
 bool takes_joined(const GemmArgs& g) {
-  if (!shares_a(g) || !may_join(g)) return false;
+  if (!shares_large_a(g) || !may_join(g)) return false;
   const JoinedColumns joined(g);
   return takes(joined.product()) && is_worth_joining(g, joined);
 }
